@@ -1,0 +1,2 @@
+def write_card(d): pass
+def push_folder(d, r): pass

@@ -1,0 +1,86 @@
+"""Any picture a person or a dataset may hold -> an upright 8-bit RGB `PIL.Image`."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from fer_model.errors import ImageError
+
+MAX_PIXELS = 50_000_000
+"""Larger pictures are refused before they are decoded: a file of 76 KB can unfold to gigabytes."""
+
+
+def open_image(source: "str | Path | bytes | Image.Image | np.ndarray") -> Image.Image:
+    """Decode, turn upright (EXIF), flatten and convert one picture to RGB.
+
+    Args:
+        source: a path, the bytes of a file, a PIL image, or an array of shape (H, W), (H, W, 3) or
+            (H, W, 4): uint8 in [0, 255], or float in [0, 1]. Three channels are red, green, blue.
+            Of an animation the first frame is taken; transparency is laid on white.
+
+    Raises:
+        ImageError: the picture is empty, unreadable, cut off, or larger than `MAX_PIXELS`.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, Image.Image):
+        return _to_rgb(source)
+    try:
+        if isinstance(source, bytes):
+            if not source:
+                raise ImageError("The picture is an empty file.")
+            source = io.BytesIO(source)
+        elif not Path(source).is_file():
+            raise ImageError(f"There is no file {str(source)!r}.")
+        with Image.open(source) as image:
+            return _to_rgb(image)
+    except UnidentifiedImageError as error:
+        raise ImageError("The file is not a picture in a format that can be read (JPEG, PNG, WebP, …).") from error
+    except Image.DecompressionBombError as error:  # Pillow's own guard, at about 179 million pixels
+        raise ImageError(f"The picture is too large; at most {MAX_PIXELS:,} pixels are read.") from error
+    # Pillow's decoders raise all of these for damaged files
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise ImageError(f"The picture is damaged or cut off ({error}).") from error
+
+
+def _from_array(array: np.ndarray) -> Image.Image:
+    if array.size == 0 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
+        raise ImageError(f"An array of shape {array.shape} is not a picture; expected (H, W), (H, W, 3) or (H, W, 4).")
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if np.issubdtype(array.dtype, np.floating):
+        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
+            raise ImageError("A picture given as floating-point numbers must lie in [0, 1].")
+        array = (array * 255).round().astype(np.uint8)
+    if array.dtype != np.uint8:
+        raise ImageError(f"A picture must hold uint8 or floating-point numbers, not {array.dtype}.")
+    return _to_rgb(Image.fromarray(array))
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    width, height = image.size
+    if width * height > MAX_PIXELS:  # the size is in the header: nothing is decoded yet
+        raise ImageError(f"The picture has {width} x {height} pixels; at most {MAX_PIXELS:,} are read.")
+    if width == 0 or height == 0:
+        raise ImageError("The picture has no pixels.")
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
+        return _from_deep_grey(image)
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_deep_grey(image: Image.Image) -> Image.Image:
+    """Grey of 16 or 32 bits; Pillow's own conversion would clip it to white."""
+    values = np.asarray(image).astype(np.float64)
+    if image.mode == "F" or values.min() < 0:  # no fixed range: stretch from the darkest to the brightest
+        low, high = values.min(), values.max()
+        values = (values - low) / (high - low or 1.0)
+    else:
+        values = values / (65535 if values.max() > 255 else 255)
+    return Image.fromarray((values * 255).round().clip(0, 255).astype(np.uint8)).convert("RGB")

@@ -1,0 +1,290 @@
+"""The network, top to bottom: attention, block, model, and its life on the Hugging Face Hub."""
+
+import json
+from pathlib import Path
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from fer_model.configs import CONFIGS, DATA_SIZE, INPUT_SIZE, PIXEL_MEAN, PIXEL_STD
+from fer_model.errors import ModelError
+from fer_model.labels import EMOTIONS
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+
+_CARD_TEMPLATE = """---
+{{ card_data }}
+---
+
+# Facial expression recogniser
+
+Untested weights: no measured results belong to this file.
+`python evaluate.py --model DIR` measures them and writes a full model card.
+"""
+
+
+class SqueezeExcite(nn.Module):
+    """Channel attention: each channel is scaled by a weight in (0, 1) computed from all channel means.
+
+    Squeeze-and-Excitation, Hu et al. 2018, https://arxiv.org/abs/1709.01507, equations 2 to 4.
+    (B, C, H, W) -> (B, C, H, W).
+    """
+
+    def __init__(self, channels: int, reduction: int):
+        super().__init__()
+        self.squeeze = nn.Linear(channels, channels // reduction, bias=False)
+        self.excite = nn.Linear(channels // reduction, channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        means = x.mean(dim=(2, 3))  # (B, C)
+        weights = torch.sigmoid(self.excite(torch.relu(self.squeeze(means))))
+        return x * weights[:, :, None, None]
+
+
+class ConvBlock(nn.Module):
+    """3x3 convolutions with a skip, channel attention, and a halving of height and width.
+
+    (B, in_channels, H, W) -> (B, out_channels, H // 2, W // 2). `body[-2]` is the last convolution.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, convs: int, channel_attention: bool, reduction: int):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for index in range(convs):
+            layers += [
+                nn.Conv2d(in_channels if index == 0 else out_channels, out_channels, 3, padding=1),
+                nn.BatchNorm2d(out_channels),
+                nn.ReLU(),
+            ]
+        self.body = nn.Sequential(*layers[:-1])  # the last ReLU comes after the sum
+        self.skip = nn.Sequential(
+            nn.Conv2d(in_channels, out_channels, 1, bias=False),
+            nn.BatchNorm2d(out_channels),
+        )
+        self.attention = SqueezeExcite(out_channels, reduction) if channel_attention else nn.Identity()
+        self.pool = nn.MaxPool2d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.body(x) + self.skip(x))
+        return self.pool(self.attention(x))
+
+
+class FERModel(
+    nn.Module,
+    PyTorchModelHubMixin,
+    library_name="fer-model",
+    license="mit",
+    pipeline_tag="image-classification",
+    tags=["facial-expression-recognition", "fer2013", "pytorch"],
+    model_card_template=_CARD_TEMPLATE,
+):
+    """Facial-expression network: images (B, 3, 64, 64) in [-1, 1] -> logits (B, 6).
+
+    `FERModel(version="v2")` builds an untrained network. Its weights depend on `seed` alone:
+    convolutions He-normal (He et al. 2015, fan-out), fully connected layers Glorot-uniform
+    (Glorot & Bengio 2010), biases 0, BatchNorm scale 1 and shift 0.
+
+    `FERModel.from_pretrained(folder_or_hub_id)` loads a trained one, in evaluation mode;
+    `save_pretrained` and `push_to_hub` write `config.json`, `model.safetensors` and `README.md`.
+
+    Raises:
+        ModelError: for a version that does not exist.
+    """
+
+    def __init__(self, version: str = "v2", seed: int = 0):
+        super().__init__()
+        if version not in CONFIGS:
+            raise ModelError(f"There is no version {version!r}; the versions are {', '.join(CONFIGS)}.")
+        architecture = CONFIGS[version].architecture
+        self.version = version
+        channels = (3, *architecture.filters)
+        self.depth = len(architecture.filters)
+        for index, convs in enumerate(architecture.convs):
+            block = ConvBlock(
+                channels[index],
+                channels[index + 1],
+                convs,
+                architecture.channel_attention,
+                architecture.reduction,
+            )
+            self.add_module(f"block{index + 1}", block)
+        self.classifier = nn.Sequential(
+            nn.Linear(channels[-1], architecture.hidden),
+            nn.ReLU(),
+            nn.Dropout(architecture.dropout),
+            nn.Linear(architecture.hidden, len(EMOTIONS)),
+        )
+        self._initialise(seed)
+        # what save_pretrained writes to config.json
+        self._hub_mixin_config = describe(version)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = images
+        for index in range(self.depth):
+            x = self.get_submodule(f"block{index + 1}")(x)
+        return self.classifier(x.mean(dim=(2, 3)))
+
+    @property
+    def grad_cam_layer(self) -> nn.Conv2d:
+        """The last convolution of the last block: `block4.body[-2]` of V2, `block3.body[-2]` of V1."""
+        return self.get_submodule(f"block{self.depth}").body[-2]
+
+    def _initialise(self, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+            elif isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight, generator=generator)
+            if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        state = {name: tensor.detach().contiguous().cpu() for name, tensor in self.state_dict().items()}
+        save_file(state, save_directory / WEIGHTS_FILE, metadata={"format": "pt"})
+        # save_pretrained never overwrites a README.md; one that describes other weights must not stay
+        (save_directory / "README.md").unlink(missing_ok=True)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        force_download: bool = False,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        revision: str | None = None,
+    ) -> "FERModel":
+        """A trained network in evaluation mode, on the CPU, in float32.
+
+        Stricter than the mixin's own, which loads what fits and leaves the rest random, and falls
+        back to a pickle: here every weight must be there, and only safetensors are read.
+
+        Args:
+            pretrained_model_name_or_path: a folder, or a Hub id such as "user/name".
+            revision: a branch, tag or commit of the Hub repository.
+
+        Raises:
+            ModelError: the files are missing, unreadable, of another version, or not this model's.
+        """
+        source = str(pretrained_model_name_or_path)
+        download = {
+            "force_download": force_download,
+            "token": token,
+            "cache_dir": cache_dir,
+            "local_files_only": local_files_only,
+            "revision": revision,
+        }
+        config = _read_config(_fetch(source, CONFIG_FILE, download), source)
+        weights_path = _fetch(source, WEIGHTS_FILE, download)
+        try:
+            weights = load_file(weights_path)
+        except (SafetensorError, OSError) as error:
+            raise ModelError(
+                f"{weights_path} is not a readable safetensors file ({error}); download or save it again."
+            ) from error
+        model = cls(version=config["version"])
+        _check_weights(model, weights, source)
+        model.load_state_dict(weights)
+        return model.eval()
+
+
+def describe(version: str) -> dict:
+    """The content of `config.json`: all that someone needs to use the weights without this code."""
+    return {
+        "architectures": ["FERModel"],
+        "version": version,
+        "id2label": {str(index): name for index, name in enumerate(EMOTIONS)},
+        "label2id": {name: index for index, name in enumerate(EMOTIONS)},
+        "input_size": INPUT_SIZE,
+        "data_size": DATA_SIZE,
+        "color": "grayscale, repeated in three channels",
+        "pixel_mean": PIXEL_MEAN,
+        "pixel_std": PIXEL_STD,
+    }
+
+
+def _fetch(source: str, filename: str, download: dict) -> Path:
+    """The local path of one file of a model folder or Hub repository."""
+    if Path(source).is_dir():
+        path = Path(source) / filename
+        if not path.is_file():
+            raise ModelError(_missing(source, filename, [p.name for p in Path(source).iterdir()]))
+        return path
+    if source.startswith((".", "/", "~")) or source.count("/") != 1:
+        raise ModelError(f"There is no folder {source!r}, and a Hub id has the form user/name.")
+    try:
+        return Path(hf_hub_download(source, filename, **download))
+    except EntryNotFoundError as error:  # LocalEntryNotFoundError (no network, not in the cache) is one too
+        if isinstance(error, FileNotFoundError):
+            raise ModelError(
+                f"{source} is not in the local cache and the Hub cannot be reached; "
+                "check the network (and HF_HUB_OFFLINE), or give a folder with the model's files."
+            ) from error
+        raise ModelError(_missing(source, filename, [])) from error
+    except (HfHubHTTPError, HFValidationError) as error:
+        raise ModelError(
+            f"The Hub has no model {source!r}"
+            + (f" at revision {download['revision']!r}" if download["revision"] else "")
+            + " that you may read; check the name, and `hf auth login` if it is private. "
+            f"({type(error).__name__})"
+        ) from error
+    except OSError as error:
+        raise ModelError(f"{source} could not be downloaded ({error}); check the network and try again.") from error
+
+
+def _missing(source: str, filename: str, found: list[str]) -> str:
+    message = f"{source} has no {filename}"
+    if filename == WEIGHTS_FILE and any(name.endswith((".bin", ".pt", ".pth", ".pkl", ".ckpt")) for name in found):
+        return message + ". Pickled weights can run code and are refused; save them as safetensors."
+    return message + (f" (found: {', '.join(sorted(found))})." if found else ".")
+
+
+def _read_config(path: Path, source: str) -> dict:
+    """`config.json` as a dict, checked against what this code can build."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ModelError(f"{source}: config.json is not JSON ({error}).") from error
+    if not isinstance(config, dict):
+        raise ModelError(f"{source}: config.json must hold an object, not a {type(config).__name__}.")
+    version = config.get("version")
+    if not isinstance(version, str) or version not in CONFIGS:
+        raise ModelError(
+            f"{source}: config.json says version {version!r}; this code knows {', '.join(CONFIGS)}. "
+            "A newer model needs a newer fer_model."
+        )
+    for key, expected in describe(version).items():
+        if key not in config:
+            raise ModelError(f"{source}: config.json lacks {key!r}; it should be {expected!r}.")
+        if type(config[key]) is not type(expected) or config[key] != expected:
+            raise ModelError(f"{source}: config.json has {key} = {config[key]!r}; this code can only use {expected!r}.")
+    return config
+
+
+def _check_weights(model: FERModel, weights: dict[str, Tensor], source: str) -> None:
+    """Say in one sentence which tensors do not fit, instead of torch's page of them."""
+    expected = model.state_dict()
+    missing = [key for key in expected if key not in weights]
+    unexpected = [key for key in weights if key not in expected]
+    reshaped = [
+        f"{key} is {tuple(weights[key].shape)} and should be {tuple(expected[key].shape)}"
+        for key in expected
+        if key in weights and weights[key].shape != expected[key].shape
+    ]
+    problems = [
+        f"{len(keys)} {what} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})"
+        for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
+        if keys
+    ]
+    if problems:
+        raise ModelError(f"{source}: the weights are not those of version {model.version}: {'; '.join(problems)}.")
+    broken = [key for key in expected if weights[key].is_floating_point() and not weights[key].isfinite().all()]
+    if broken:
+        raise ModelError(f"{source}: the weights hold NaN or infinity in {', '.join(broken[:3])}.")

@@ -1,0 +1,1 @@
+def training_curves(history, path): pass

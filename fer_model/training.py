@@ -1,0 +1,368 @@
+"""The training loop: epochs over Accelerate, history, checkpoints, resuming, early stopping."""
+
+import json
+import logging
+import math
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import accelerate
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration, ProjectConfiguration, TorchDynamoPlugin, set_seed
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from fer_model.augment import augment, enlarge, normalise, preprocess
+from fer_model.configs import Recipe
+from fer_model.data import FERData, batches
+from fer_model.errors import TrainingError
+from fer_model.losses import weighted_cross_entropy
+from fer_model.metrics import FERMetric
+from fer_model.modeling import FERModel
+
+EVALUATION_BATCH = 128
+
+_HEADER = f"{'epoch':>5} {'train loss':>11} {'train acc':>10} {'val loss':>9} {'val acc':>8} {'val recall':>11} {'seconds':>8} {'images/s':>9}"  # noqa: E501
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Progress:
+    """Where a run stands; saved with every checkpoint (`state_dict` is what Accelerate asks for)."""
+
+    epochs: list[dict] = field(default_factory=list)
+
+    def state_dict(self) -> dict:
+        return {"epochs": self.epochs}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.epochs = state["epochs"]
+
+    @property
+    def best_epoch(self) -> int:
+        """The first epoch with the highest validation accuracy, counted from 1; 0 before any."""
+        if not self.epochs:
+            return 0
+        return max(self.epochs, key=lambda row: row["validation_accuracy"])["epoch"]
+
+    def waited(self) -> int:
+        """Epochs since the best one."""
+        return len(self.epochs) - self.best_epoch
+
+
+def make_accelerator(
+    output_dir: Path, seed: int, *, compile: bool = False, tracker: str | None = None, threads: int | None = None
+) -> Accelerator:
+    """An Accelerator as the launcher configured it, with a shuffle that depends on seed and epoch alone.
+
+    `threads` is the number of CPU threads of each process; None shares the cores out.
+    """
+    accelerator = Accelerator(
+        dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=seed),
+        project_config=ProjectConfiguration(project_dir=str(output_dir), logging_dir=str(output_dir / "runs")),
+        # one kernel per shape, so that a resumed run uses the same kernels as an uninterrupted one
+        dynamo_plugin=TorchDynamoPlugin(backend="inductor", dynamic=False) if compile else None,
+        log_with=tracker,
+    )
+    if threads is None and accelerator.device.type == "cpu":
+        # `accelerate launch` leaves a process one thread unless told otherwise, and the other cores idle
+        threads = max(1, len(os.sched_getaffinity(0)) // accelerator.num_processes)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return accelerator
+
+
+def fit(
+    model: FERModel,
+    train: FERData,
+    validation: FERData,
+    weights: Tensor,
+    recipe: Recipe,
+    accelerator: Accelerator,
+    output_dir: Path,
+    *,
+    seed: int,
+    channels_last: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    about: dict | None = None,
+) -> dict:
+    """Train until `recipe` says stop; the best weights by validation accuracy end up in `output_dir`/models.
+
+    Every epoch writes a checkpoint and `history.json`; a run killed at any moment and resumed
+    gives the same history (but for the seconds) as one that was not.
+
+    Args:
+        weights: class weights (6,), from `losses.class_weights`.
+        resume: go on from the last checkpoint in `output_dir`, if there is one.
+        overwrite: begin anew although `output_dir` holds an unfinished run.
+        about: more facts for the history's "run" entry, such as the dataset.
+
+    Returns:
+        The history: {"run": {...}, "epochs": [{epoch, train_loss, train_accuracy, validation_loss,
+        validation_accuracy, validation_macro_recall, seconds, images_per_second}], "best_epoch", "stopped"}.
+
+    Raises:
+        TrainingError: an unfinished run is in the way, the resumed run was started with other
+            settings, or the loss is not a finite number.
+    """
+    checkpoints = output_dir / "checkpoints"
+    run = {
+        **(about or {}),
+        "version": model.version,
+        "seed": seed,
+        "recipe": {key: value for key, value in asdict(recipe).items() if key != "epochs"},
+        "images": {"train": len(train), "validation": len(validation)},
+        "class_weights": weights.tolist(),
+        "num_processes": accelerator.num_processes,
+        "mixed_precision": accelerator.mixed_precision,
+        "compile": accelerator.state.dynamo_plugin.backend.value != "NO",
+        "channels_last": channels_last,
+        "environment": environment(accelerator.device),
+    }
+    newest = _newest(checkpoints)
+    if newest and not resume and not overwrite:
+        raise TrainingError(
+            f"{checkpoints} holds a run that reached {newest.name}; "
+            "add --resume to go on with it, --overwrite to begin anew, or choose another --output-dir."
+        )
+    if newest and resume:
+        _require_same_run(output_dir / "history.json", run)
+    accelerator.wait_for_everyone()  # every process has looked before the main one changes anything
+    if accelerator.is_main_process and not (newest and resume):
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        # measured results of an earlier run must not stand beside the new weights
+        for name in ("metrics.json", "history.json"):
+            (output_dir / name).unlink(missing_ok=True)
+
+    # different random numbers in each process, or all would augment and drop out alike
+    set_seed(seed, device_specific=True)
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    model = model.to(memory_format=memory_format)
+    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+    model, optimizer, train_loader, validation_loader = accelerator.prepare(
+        model,
+        optimizer,
+        batches(train, recipe.batch_size, shuffle=True),
+        batches(validation, EVALUATION_BATCH),
+    )
+    weights = weights.to(accelerator.device)
+    progress = Progress()
+    accelerator.register_for_checkpointing(progress)
+    if newest and resume:
+        accelerator.load_state(str(newest))
+        accelerator.print(f"resumed {newest}: {len(progress.epochs)} epochs done")
+        _write_history(output_dir, run, progress, None, accelerator)
+    elif resume:
+        accelerator.print(f"no checkpoint in {checkpoints}: starting at epoch 1")
+
+    accelerator.print(_HEADER)
+    for row in progress.epochs:
+        accelerator.print(_row(row))
+    stopped = _stop_reason(progress, recipe)
+    while stopped is None:
+        epoch = len(progress.epochs) + 1
+        started = time.perf_counter()
+        train_loader.set_epoch(epoch)  # the shuffle; without it a resumed run would repeat epoch 1's
+        trained = _train_epoch(
+            model, optimizer, train_loader, weights, recipe, accelerator, memory_format, f"epoch {epoch}"
+        )
+        train_seconds = time.perf_counter() - started
+        logits, labels = predict(model, validation_loader, accelerator, "validating", memory_format)
+        row = {
+            "epoch": epoch,
+            **trained,
+            **_validation_scores(logits, labels, weights),
+            "seconds": time.perf_counter() - started,
+            "images_per_second": len(train) / train_seconds,
+        }
+        if not (math.isfinite(row["train_loss"]) and math.isfinite(row["validation_loss"])):
+            raise TrainingError(
+                f"The loss is not a finite number in epoch {epoch}; use a smaller --lr, or --mixed_precision no. "
+                f"The last good state is in {checkpoints}."
+            )
+        progress.epochs.append(row)
+        if progress.best_epoch == epoch:
+            save_model(accelerator.unwrap_model(model, keep_torch_compile=False), output_dir / "models", accelerator)
+        _save_checkpoint(checkpoints, epoch, accelerator)
+        stopped = _stop_reason(progress, recipe)
+        _write_history(output_dir, run, progress, stopped, accelerator)
+        accelerator.log({k: v for k, v in row.items() if k != "epoch"}, step=epoch)
+        accelerator.print(_row(row))
+    return _history(run, progress, stopped)
+
+
+def predict(
+    model: torch.nn.Module,
+    loader: torch.utils.data.DataLoader,
+    accelerator: Accelerator,
+    description: str = "predicting",
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> tuple[Tensor, Tensor]:
+    """Logits float32 (N, 6) and labels (N,) on the CPU, in the dataset's order, on every process.
+
+    Each image counts exactly once: the images that Accelerate repeats to even out the batches of
+    several processes are dropped, and this is checked.
+    """
+    model.eval()
+    gathered = []
+    with torch.no_grad(), _bar(loader, description, accelerator) as bar:
+        for images, labels, indices in bar:
+            logits = model(preprocess(images).contiguous(memory_format=memory_format)).float()
+            gathered.append([t.cpu() for t in accelerator.gather_for_metrics((logits, labels, indices))])
+    logits, labels, indices = (torch.cat(parts) for parts in zip(*gathered, strict=True))
+    order = indices.argsort()
+    if not torch.equal(indices[order], torch.arange(len(loader.dataset))):
+        raise RuntimeError(f"{len(indices)} predictions were gathered for {len(loader.dataset)} images")
+    return logits[order], labels[order]
+
+
+def environment(device: torch.device) -> dict:
+    """What a reader needs to know about the machine to compare figures."""
+    processor = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):  # not Linux, or an unusual one
+        pass
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "accelerate": accelerate.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "processor": processor,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _train_epoch(model, optimizer, loader, weights, recipe, accelerator, memory_format, description) -> dict:
+    model.train()
+    sums = torch.zeros(4, device=accelerator.device, dtype=torch.float64)  # loss, weight, correct, images
+    with _bar(loader, description, accelerator) as bar:
+        for images, labels, _ in bar:
+            inputs = normalise(augment(enlarge(images), recipe.augmentation)).contiguous(memory_format=memory_format)
+            logits = model(inputs).float()
+            losses = weighted_cross_entropy(logits, labels, weights)
+            loss = losses.sum() / weights[labels].sum()
+            accelerator.backward(loss)
+            optimizer.step()
+            optimizer.zero_grad()
+            correct = logits.argmax(dim=1) == labels
+            seen = accelerator.gather_for_metrics((losses.detach(), weights[labels], correct))
+            sums += torch.stack([part.double().sum() for part in (*seen, torch.ones_like(seen[2]))])
+    loss_sum, weight_sum, correct_sum, count = sums.tolist()
+    if count != len(loader.dataset):
+        raise RuntimeError(f"{count:.0f} images were counted in an epoch of {len(loader.dataset)}")
+    return {"train_loss": loss_sum / weight_sum, "train_accuracy": correct_sum / count}
+
+
+def _validation_scores(logits: Tensor, labels: Tensor, weights: Tensor) -> dict:
+    weights = weights.cpu()
+    loss = weighted_cross_entropy(logits, labels, weights).sum() / weights[labels].sum()
+    scores = FERMetric().compute(predictions=logits.softmax(dim=1), references=labels)
+    return {
+        "validation_loss": float(loss),
+        "validation_accuracy": scores["accuracy"],
+        "validation_macro_recall": scores["macro_recall"],
+    }
+
+
+def _stop_reason(progress: Progress, recipe: Recipe) -> str | None:
+    if progress.waited() >= recipe.patience:
+        return f"no better validation accuracy for {recipe.patience} epochs"
+    if len(progress.epochs) >= recipe.epochs:
+        return f"{recipe.epochs} epochs done"
+    return None
+
+
+@contextmanager
+def _bar(loader, description: str, accelerator: Accelerator) -> Iterator[tqdm]:
+    with tqdm(
+        loader, desc=description, unit="batch", leave=False, disable=not accelerator.is_main_process, mininterval=0.5
+    ) as bar:
+        yield bar
+
+
+def _row(row: dict) -> str:
+    return (
+        f"{row['epoch']:>5} {row['train_loss']:>11.4f} {row['train_accuracy']:>10.2%} {row['validation_loss']:>9.4f} "
+        f"{row['validation_accuracy']:>8.2%} {row['validation_macro_recall']:>11.2%} "
+        f"{row['seconds']:>8.1f} {row['images_per_second']:>9.1f}"
+    )
+
+
+# Files
+
+
+def save_model(model: FERModel, folder: Path, accelerator: Accelerator) -> None:
+    """Write the model's three files so that at every moment the folder holds whole ones."""
+    if not accelerator.is_main_process:
+        return
+    temporary = folder.with_name(folder.name + ".writing")
+    shutil.rmtree(temporary, ignore_errors=True)
+    model.save_pretrained(temporary)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in temporary.iterdir():
+        os.replace(file, folder / file.name)
+    temporary.rmdir()
+
+
+def _save_checkpoint(checkpoints: Path, epoch: int, accelerator: Accelerator) -> None:
+    """Write beside, then rename: a checkpoint that has its name is whole."""
+    temporary = checkpoints / "writing"
+    if accelerator.is_main_process:
+        shutil.rmtree(temporary, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(temporary))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        older = list(checkpoints.glob("epoch-*"))
+        temporary.rename(checkpoints / f"epoch-{epoch:03d}")
+        for folder in older:
+            shutil.rmtree(folder)
+    accelerator.wait_for_everyone()
+
+
+def _newest(checkpoints: Path) -> Path | None:
+    return max(checkpoints.glob("epoch-*"), default=None)
+
+
+def _history(run: dict, progress: Progress, stopped: str | None) -> dict:
+    return {"run": run, "epochs": progress.epochs, "best_epoch": progress.best_epoch, "stopped": stopped}
+
+
+def _write_history(
+    output_dir: Path, run: dict, progress: Progress, stopped: str | None, accelerator: Accelerator
+) -> None:
+    if accelerator.is_main_process:
+        temporary = output_dir / "history.json.writing"
+        temporary.write_text(json.dumps(_history(run, progress, stopped), indent=2) + "\n")
+        os.replace(temporary, output_dir / "history.json")
+
+
+def _require_same_run(history_file: Path, run: dict) -> None:
+    """A run goes on only with the settings it began with; otherwise its history would be a lie."""
+    try:
+        before = json.loads(history_file.read_text())["run"]
+    except FileNotFoundError:  # killed after the first checkpoint and before the first history
+        return
+    ignored = ("environment", "command")
+    now = json.loads(json.dumps(run))  # tuples to lists, as in the file
+    changed = [
+        f"{key} was {before.get(key)!r} and is {now.get(key)!r}"
+        for key in now.keys() | before.keys()
+        if key not in ignored and before.get(key) != now.get(key)
+    ]
+    if changed:
+        raise TrainingError(
+            f"The run in {history_file.parent} was started with other settings: {'; '.join(sorted(changed))}. "
+            "Resume with the same ones, or choose another --output-dir."
+        )

@@ -1,0 +1,166 @@
+"""Train a facial-expression network on FER2013.
+
+    accelerate launch train.py --version v2
+    accelerate launch --mixed_precision bf16 train.py --version v2 --channels-last --compile
+    accelerate launch --multi_gpu --num_processes 4 train.py --version v2
+    python train.py --version v2 --limit 512 --epochs 1 --output-dir /tmp/try      # a quick try
+
+Precision, devices and processes are the launcher's (`accelerate launch --help`, `accelerate config`).
+Results go to results/VERSION: models/ (best weights by validation accuracy, config, card),
+history.json, visualizations/, and checkpoints/ for --resume.
+"""
+
+import argparse
+import dataclasses
+import logging
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from fer_model import data, losses, plots, training
+from fer_model.configs import CONFIGS
+from fer_model.errors import FERError
+from fer_model.hub import push_folder, write_card
+from fer_model.labels import EMOTIONS
+from fer_model.modeling import FERModel
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="train.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", choices=list(CONFIGS), default="v2", help="the network and its recipe (default: v2)")
+    parser.add_argument(
+        "--dataset",
+        default=data.DEFAULT_DATASET,
+        metavar="ID_OR_PATH",
+        help="Hub id, folder (parquet, WebDataset, images by class) or Kaggle's fer2013.csv (default: %(default)s)",
+    )
+    parser.add_argument("--dataset-revision", metavar="REV", help="branch, tag or commit of a Hub dataset")
+    parser.add_argument("--skip-corrupt", action="store_true", help="leave unreadable images out instead of stopping")
+    parser.add_argument("--limit", type=_positive, metavar="N", help="use at most N training images, for a quick try")
+    parser.add_argument("--epochs", type=_positive, help="at most this many (default: the recipe's, 60)")
+    parser.add_argument("--batch-size", type=_positive, help="images per step and process (default: the recipe's, 32)")
+    parser.add_argument("--lr", type=_positive_float, help="learning rate (default: the recipe's, 3e-4 v1, 1e-4 v2)")
+    parser.add_argument("--seed", type=int, default=0, help="of split, weights, shuffle and augmentation (default: 0)")
+    parser.add_argument(
+        "--output-dir", type=Path, metavar="DIR", help="where results go (default: results/VERSION)"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from the last finished epoch in the output folder")
+    parser.add_argument("--overwrite", action="store_true", help="begin anew although the output folder holds a run")
+    parser.add_argument("--channels-last", action="store_true", help="NHWC memory layout: faster convolutions")
+    parser.add_argument("--compile", action="store_true", help="torch.compile: a minute of waiting, then faster epochs")
+    parser.add_argument(
+        "--threads", type=_positive, help="CPU threads of each process (default: the cores, shared out)"
+    )
+    parser.add_argument(
+        "--tracker", choices=("tensorboard", "trackio", "wandb"), help="also log to this tracker (pip install it first)"
+    )
+    parser.add_argument("--push-to-hub", metavar="USER/NAME", help="upload the best model to the Hub at the end")
+    return parser.parse_args(argv)
+
+
+def main(args: argparse.Namespace) -> dict:
+    output_dir = args.output_dir or Path("results") / args.version
+    output_dir.mkdir(parents=True, exist_ok=True)
+    accelerator = training.make_accelerator(output_dir, args.seed, compile=args.compile, tracker=args.tracker, threads=args.threads)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("fer_model").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
+    with accelerator.main_process_first():  # one process downloads, the others read its cache
+        everything = data.load_fer(
+            args.dataset,
+            "train",
+            revision=args.dataset_revision,
+            skip_corrupt=args.skip_corrupt,
+            progress=accelerator.is_main_process,
+        )
+    everything = data.limited(everything, args.limit, args.seed)
+    recipe = _recipe(args)
+    larger, smaller = data.stratified_split(everything.labels, recipe.validation_fraction, args.seed)
+    weights = losses.class_weights(everything.labels)
+    accelerator.print(
+        f"{len(larger):,} training and {len(smaller):,} validation images; class weights "
+        + ", ".join(f"{name} {weight:.3f}" for name, weight in zip(EMOTIONS, weights.tolist(), strict=True))
+    )
+    if args.tracker:
+        accelerator.init_trackers("fer", config={"version": args.version, "lr": recipe.lr, "seed": args.seed})
+    history = training.fit(
+        FERModel(version=args.version, seed=args.seed),
+        everything.subset(larger),
+        everything.subset(smaller),
+        weights,
+        recipe,
+        accelerator,
+        output_dir,
+        seed=args.seed,
+        channels_last=args.channels_last,
+        resume=args.resume,
+        overwrite=args.overwrite,
+        about={
+            "command": _command(args, accelerator),
+            "dataset": args.dataset,
+            "dataset_revision": args.dataset_revision,
+            "limit": args.limit,
+        },
+    )
+    accelerator.end_training()
+    if accelerator.is_main_process:
+        best = history["epochs"][history["best_epoch"] - 1]
+        write_card(output_dir)
+        plots.training_curves(history, output_dir / "visualizations" / "training_curves.png")
+        print(
+            f"stopped: {history['stopped']}. Best epoch {best['epoch']}: validation accuracy "
+            f"{best['validation_accuracy']:.2%}, macro recall {best['validation_macro_recall']:.2%}. "
+            f"Model in {output_dir / 'models'}"
+        )
+        if args.push_to_hub:
+            print(push_folder(output_dir / "models", args.push_to_hub))
+    return history
+
+
+def _recipe(args: argparse.Namespace):
+    given = {"epochs": args.epochs, "batch_size": args.batch_size, "lr": args.lr}
+    recipe = CONFIGS[args.version].recipe
+    return dataclasses.replace(recipe, **{key: value for key, value in given.items() if value is not None})
+
+
+def _command(args: argparse.Namespace, accelerator) -> str:
+    """The command line that repeats this run from its start."""
+    launch = ["accelerate", "launch", "--num_processes", str(accelerator.num_processes)]
+    launch += ["--mixed_precision", accelerator.mixed_precision]
+    own = ["train.py", "--version", args.version, "--dataset", args.dataset]
+    for flag in ("dataset_revision", "limit", "epochs", "batch_size", "lr", "seed"):
+        if getattr(args, flag) is not None:
+            own += ["--" + flag.replace("_", "-"), str(getattr(args, flag))]
+    own += ["--" + flag.replace("_", "-") for flag in ("skip_corrupt", "channels_last", "compile") if getattr(args, flag)]
+    return shlex.join(launch + own)
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _positive_float(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+if __name__ == "__main__":
+    try:
+        main(parse_args())
+    except FERError as error:
+        # every process fails alike; one voice is enough
+        if os.environ.get("RANK", "0") == "0":
+            print(f"train.py: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\ntrain.py: interrupted; the same command with --resume goes on from the last epoch", file=sys.stderr)
+        sys.exit(130)
