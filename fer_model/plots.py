@@ -1,1 +1,140 @@
-def training_curves(history, path): pass
+"""Pictures of a training run and of a measurement, as PNG files."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from fer_model.labels import EMOTIONS
+
+_BLUE, _ORANGE, _GREY = "#3b6fb6", "#e08b2c", "#8a8a8a"
+
+MIN_FACES_IN_MEAN = 20
+"""A mean over fewer faces could show a recognisable person, and is not drawn."""
+
+
+def training_curves(history: dict, path: Path) -> None:
+    """Loss and accuracy by epoch, training and validation, with the best epoch marked.
+
+    Args:
+        history: as `training.fit` returns it, with at least one epoch.
+    """
+    rows = history["epochs"]
+    epochs = [row["epoch"] for row in rows]
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for axes, name, scale in zip(panels, ("loss", "accuracy"), (1, 100), strict=True):
+        for part, colour in (("train", _BLUE), ("validation", _ORANGE)):
+            axes.plot(epochs, [scale * row[f"{part}_{name}"] for row in rows], "o-", ms=3, color=colour, label=part)
+        axes.axvline(history["best_epoch"], color=_GREY, ls=":", label=f"best epoch ({history['best_epoch']})")
+        axes.set(xlabel="epoch", ylabel="accuracy, %" if name == "accuracy" else "weighted cross-entropy")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    panels[1].plot(
+        epochs,
+        [100 * row["validation_macro_recall"] for row in rows],
+        "--",
+        color=_ORANGE,
+        label="validation, macro recall",
+    )
+    panels[1].legend()
+    figure.suptitle(f"{history['run']['version'].upper()}, seed {history['run']['seed']}")
+    _save(figure, path)
+
+
+def confusion(metrics: dict, path: Path) -> None:
+    """The confusion matrix: colour and percentage by row (true class), counts below."""
+    counts = np.array(metrics["confusion_matrix"])
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row in range(len(EMOTIONS)):
+        for column in range(len(EMOTIONS)):
+            axes.text(
+                column,
+                row,
+                f"{shares[row, column]:.0%}\n{counts[row, column]:,}",
+                ha="center",
+                va="center",
+                fontsize=9,
+                color="white" if shares[row, column] > 0.55 else "black",
+            )
+    axes.set_xticks(range(len(EMOTIONS)), EMOTIONS, rotation=30, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(EMOTIONS)), EMOTIONS)
+    axes.set(
+        xlabel="predicted", ylabel="true", title=f"{metrics['n']:,} test images, accuracy {metrics['accuracy']:.1%}"
+    )
+    figure.colorbar(image, label="share of the true class", shrink=0.8)
+    _save(figure, path)
+
+
+def class_bars(metrics: dict, path: Path) -> None:
+    """Precision, recall and F1 of every class."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    axes = figure.subplots()
+    positions = np.arange(len(EMOTIONS))
+    for offset, (name, colour) in enumerate((("precision", _BLUE), ("recall", _ORANGE), ("f1", _GREY))):
+        values = [100 * metrics["per_class"][emotion][name] for emotion in EMOTIONS]
+        bars = axes.bar(positions + (offset - 1) * 0.27, values, 0.25, color=colour, label=name.replace("f1", "F1"))
+        axes.bar_label(bars, fmt="%.0f", fontsize=8, padding=2)
+    labels = [f"{emotion}\n({metrics['per_class'][emotion]['support']:,})" for emotion in EMOTIONS]
+    axes.set_xticks(positions, labels)
+    axes.set(ylabel="%", ylim=(0, 108), title="Scores by class (test images in brackets)")
+    axes.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False)
+    _save(figure, path)
+
+
+def reliability(bins: list[dict], ece: float, path: Path) -> None:
+    """Reliability diagram: accuracy against confidence, and how many images each bin holds.
+
+    Args:
+        bins: from `metrics.calibration_bins`.
+    """
+    figure = Figure(figsize=(5.5, 6), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    left = [item["low"] for item in bins]
+    width = [item["high"] - item["low"] for item in bins]
+    upper.bar(left, [item["accuracy"] for item in bins], width, align="edge", color=_BLUE, ec="white", label="accuracy")
+    upper.plot([0, 1], [0, 1], "--", color=_GREY, label="perfect calibration")
+    upper.plot([item["confidence"] for item in bins], [item["accuracy"] for item in bins], "o", ms=4, color=_ORANGE)
+    upper.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title=f"Expected calibration error {ece:.3f}")
+    upper.legend(loc="upper left")
+    lower.bar(left, [item["count"] for item in bins], width, align="edge", color=_GREY, ec="white")
+    lower.set(xlabel="confidence (highest probability)", ylabel="images")
+    _save(figure, path)
+
+
+def mean_grad_cams(
+    faces: dict[str, np.ndarray], maps: dict[str, np.ndarray], counts: dict[str, int], path: Path
+) -> None:
+    """For every class the mean Grad-CAM of its correctly predicted images, laid on their mean face.
+
+    Args:
+        faces: mean face by class, (H, W) in [0, 1].
+        maps: mean map by class, (H, W) in [0, 1].
+        counts: how many images each mean is over; classes with fewer than 20 are left blank.
+    """
+    figure = Figure(figsize=(12, 4.6), layout="constrained")
+    panels = figure.subplots(2, len(EMOTIONS))
+    for (top, bottom), emotion in zip(panels.T, EMOTIONS, strict=True):
+        top.set_title(f"{emotion}\n{counts[emotion]:,} images", fontsize=10)
+        for axes in (top, bottom):
+            axes.axis("off")
+        if counts[emotion] < MIN_FACES_IN_MEAN:
+            bottom.text(0.5, 0.5, "too few\nto average", ha="center", va="center")
+            continue
+        top.imshow(faces[emotion], cmap="gray", vmin=0, vmax=1)
+        bottom.imshow(faces[emotion], cmap="gray", vmin=0, vmax=1)
+        image = bottom.imshow(maps[emotion], cmap="jet", alpha=0.45, vmin=0, vmax=1)
+    if any(count >= MIN_FACES_IN_MEAN for count in counts.values()):
+        figure.colorbar(image, ax=panels, label="mean Grad-CAM", shrink=0.7)
+    figure.suptitle("Mean face of the correctly predicted test images, and the mean Grad-CAM for their class")
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # no software version or date in the file: the same figures give the same picture
+    figure.savefig(path, dpi=110, metadata={"Software": None})

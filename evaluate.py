@@ -1,0 +1,148 @@
+"""Measure a trained network on FER2013's test set, which nothing was chosen on.
+
+    python evaluate.py --version v2 --dataset ../shared/data/fer2013
+    python evaluate.py --model user/name                       # a model on the Hub
+    python evaluate.py --model results/v2/models               # a folder
+    accelerate launch --multi_gpu --num_processes 4 evaluate.py --version v2
+
+Prints the scores and writes metrics.json, visualizations/ and the model card beside the model
+(for a Hub model: results/user--name). Runs in float32, so that the same machine gives the same digits.
+"""
+
+# This script has the name of the Hugging Face library `evaluate`; see fer_model/hf_evaluate.py.
+
+import argparse
+import json
+import logging
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from fer_model import data, hub, measuring
+from fer_model.configs import CONFIGS
+from fer_model.errors import FERError
+from fer_model.labels import EMOTIONS
+from fer_model.machine import environment, share_cores
+from fer_model.modeling import FERModel
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="evaluate.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--version", choices=list(CONFIGS), default="v2", help="evaluate results/VERSION (default: v2)")
+    which.add_argument("--model", metavar="ID_OR_PATH", help="a Hub id or a folder with the model's files instead")
+    parser.add_argument("--revision", metavar="REV", help="branch, tag or commit of a Hub model")
+    parser.add_argument(
+        "--dataset",
+        default=data.DEFAULT_DATASET,
+        metavar="ID_OR_PATH",
+        help="Hub id, folder or CSV whose test split is measured (default: %(default)s)",
+    )
+    parser.add_argument("--dataset-revision", metavar="REV", help="branch, tag or commit of a Hub dataset")
+    parser.add_argument("--skip-corrupt", action="store_true", help="leave unreadable images out instead of stopping")
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="only N test images: a quick try, not a result (see --output-dir)"
+    )
+    parser.add_argument("--output-dir", type=Path, metavar="DIR", help="where the results go (default: with the model)")
+    return parser.parse_args(argv)
+
+
+def main(args: argparse.Namespace) -> dict:
+    accelerator = Accelerator(mixed_precision="no")
+    share_cores(accelerator)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("fer_model").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
+    source = args.model or str(Path("results") / args.version / "models")
+    output_dir = args.output_dir or _output_dir(source)
+    if args.limit and args.output_dir is None:
+        raise FERError("--limit gives a try-out, not a result: say with --output-dir where it may go.")
+    model = FERModel.from_pretrained(source, revision=args.revision)
+    with accelerator.main_process_first():
+        test = data.load_fer(
+            args.dataset,
+            "test",
+            revision=args.dataset_revision,
+            skip_corrupt=args.skip_corrupt,
+            progress=accelerator.is_main_process,
+        )
+    test = data.limited(test, args.limit, seed=0)
+    history = _history_beside(source)
+    logits, labels = measuring.predict_all(model, test, accelerator)
+    if not accelerator.is_main_process:
+        return {}
+    metrics = {
+        **measuring.measure(logits, labels, test.usage, history),
+        "model": source,
+        "version": model.version,
+        "model_sha256": hub.weights_digest(model),
+        "dataset": args.dataset,
+        "command": _command(args, output_dir),
+        "environment": environment(accelerator.device),
+    }
+    measuring.draw(model.to(accelerator.device), test, logits, metrics, history, output_dir / "visualizations")
+    output_dir.mkdir(parents=True, exist_ok=True)
+    (output_dir / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    if (output_dir / "models").is_dir():
+        hub.write_card(output_dir)
+    _print(metrics)
+    print(f"written: {output_dir / 'metrics.json'}, {output_dir / 'visualizations'}")
+    return metrics
+
+
+def _output_dir(source: str) -> Path:
+    folder = Path(source)
+    if folder.is_dir():
+        return folder.parent if folder.name == "models" else folder.with_name(folder.name + "-evaluation")
+    return Path("results") / source.replace("/", "--")
+
+
+def _history_beside(source: str) -> dict | None:
+    path = Path(source).parent / "history.json"
+    return json.loads(path.read_text()) if Path(source).is_dir() and path.is_file() else None
+
+
+def _command(args: argparse.Namespace, output_dir: Path) -> str:
+    command = ["python", "evaluate.py"]
+    command += ["--model", args.model] if args.model else ["--version", args.version]
+    for flag in ("revision", "dataset", "dataset_revision", "limit", "output_dir"):
+        if getattr(args, flag) is not None:
+            command += ["--" + flag.replace("_", "-"), str(getattr(args, flag))]
+    return shlex.join(command + (["--skip-corrupt"] if args.skip_corrupt else []))
+
+
+def _print(metrics: dict) -> None:
+    for name, part in (("test set", metrics), ("PrivateTest alone", metrics["private_test"])):
+        if part:
+            low, high = part["accuracy_ci"]
+            print(
+                f"{name}: {part['n']:,} images, accuracy {part['accuracy']:.2%} (95 % {low:.2%} to {high:.2%}), "
+                f"macro recall {part['macro_recall']:.2%}, macro F1 {part['macro_f1']:.2%}, ECE {part['ece']:.3f}"
+            )
+    columns = " ".join(emotion[:4] for emotion in EMOTIONS)
+    print(f"\n{'':<10} {'precision':>9} {'recall':>9} {'F1':>9} {'support':>9}   predicted: {columns}")
+    for index, emotion in enumerate(EMOTIONS):
+        scores = metrics["per_class"][emotion]
+        row = " ".join(f"{count:>4}" for count in metrics["confusion_matrix"][index])
+        print(
+            f"{emotion:<10} {scores['precision']:>9.2%} {scores['recall']:>9.2%} {scores['f1']:>9.2%} "
+            f"{scores['support']:>9,}              {row}"
+        )
+    print("\nwhat the design of V2 expects:")
+    for expectation in metrics["expectations"].values():
+        value = expectation["value"]
+        figure = "no history" if value is None else f"{value:.4g}"
+        print(f"  {'met    ' if expectation['met'] else 'NOT met'}  {expectation['expected']}: {figure}")
+
+
+if __name__ == "__main__":
+    try:
+        main(parse_args())
+    except FERError as error:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"evaluate.py: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,69 @@
+"""A network and a test set -> predictions, scores and pictures."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from fer_model import plots
+from fer_model.augment import enlarge, preprocess
+from fer_model.data import FERData, batches
+from fer_model.expectations import check_expectations
+from fer_model.gradcam import grad_cam
+from fer_model.labels import EMOTIONS
+from fer_model.metrics import FERMetric, calibration_bins
+from fer_model.modeling import FERModel
+from fer_model.training import EVALUATION_BATCH, predict
+
+
+def predict_all(model: FERModel, test: FERData, accelerator: Accelerator) -> tuple[Tensor, Tensor]:
+    """Logits (N, 6) and labels (N,) on the CPU, each image once, whatever the number of processes."""
+    model, loader = accelerator.prepare(model, batches(test, EVALUATION_BATCH))
+    return predict(model, loader, accelerator, "testing")
+
+
+def measure(logits: Tensor, labels: Tensor, usage: tuple[str, ...] | None, history: dict | None) -> dict:
+    """`FERMetric`'s scores, the same for PrivateTest alone where `usage` tells, and the expectations."""
+    probabilities = logits.softmax(dim=1)
+    metrics = FERMetric().compute(predictions=probabilities, references=labels)
+    private = torch.tensor([name.strip().lower() == "privatetest" for name in usage or ()], dtype=torch.bool)
+    metrics["private_test"] = (
+        FERMetric().compute(predictions=probabilities[private], references=labels[private]) if private.any() else None
+    )
+    metrics["expectations"] = check_expectations(metrics, history)
+    return metrics
+
+
+def draw(model: FERModel, test: FERData, logits: Tensor, metrics: dict, history: dict | None, folder: Path) -> None:
+    """All pictures of a measurement, and the training curves if there is a history."""
+    confidence, predicted = logits.softmax(dim=1).max(dim=1)
+    correct = predicted == test.labels
+    plots.confusion(metrics, folder / "confusion_matrix.png")
+    plots.class_bars(metrics, folder / "class_scores.png")
+    plots.reliability(calibration_bins(confidence.numpy(), correct.numpy()), metrics["ece"], folder / "reliability.png")
+    plots.mean_grad_cams(*mean_grad_cams(model, test.subset(correct.nonzero().flatten())), folder / "mean_grad_cam.png")
+    if history:
+        plots.training_curves(history, folder / "training_curves.png")
+
+
+def mean_grad_cams(
+    model: FERModel, faces: FERData
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, int]]:
+    """Mean face and mean Grad-CAM for the true class, by class, (64, 64) in [0, 1], and the counts."""
+    device = next(model.parameters()).device
+    means, maps, counts = {}, {}, {}
+    with tqdm(total=len(faces), desc="Grad-CAM", unit="image", leave=False) as bar:
+        for label, emotion in enumerate(EMOTIONS):
+            members = faces.images[faces.labels == label]
+            counts[emotion] = len(members)
+            face_sum, map_sum = torch.zeros(1), torch.zeros(1)
+            for images in members.split(EVALUATION_BATCH):
+                face_sum = face_sum + enlarge(images).sum(dim=(0, 1))
+                map_sum = map_sum + grad_cam(model, preprocess(images.to(device)), label).sum(dim=0).cpu()
+                bar.update(len(images))
+            means[emotion] = (face_sum / max(len(members), 1)).numpy()
+            maps[emotion] = (map_sum / max(len(members), 1)).numpy()
+    return means, maps, counts
