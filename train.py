@@ -30,7 +30,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="train.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--version", choices=list(CONFIGS), default="v2", help="the network and its recipe (default: v2)")
+    parser.add_argument(
+        "--version", choices=list(CONFIGS), default="v2", help="the network and its recipe (default: v2)"
+    )
     parser.add_argument(
         "--dataset",
         default=data.DEFAULT_DATASET,
@@ -44,9 +46,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=_positive, help="images per step and process (default: the recipe's, 32)")
     parser.add_argument("--lr", type=_positive_float, help="learning rate (default: the recipe's, 3e-4 v1, 1e-4 v2)")
     parser.add_argument("--seed", type=int, default=0, help="of split, weights, shuffle and augmentation (default: 0)")
-    parser.add_argument(
-        "--output-dir", type=Path, metavar="DIR", help="where results go (default: results/VERSION)"
-    )
+    parser.add_argument("--output-dir", type=Path, metavar="DIR", help="where results go (default: results/VERSION)")
     parser.add_argument("--resume", action="store_true", help="go on from the last finished epoch in the output folder")
     parser.add_argument("--overwrite", action="store_true", help="begin anew although the output folder holds a run")
     parser.add_argument("--channels-last", action="store_true", help="NHWC memory layout: faster convolutions")
@@ -64,7 +64,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> dict:
     output_dir = args.output_dir or Path("results") / args.version
     output_dir.mkdir(parents=True, exist_ok=True)
-    accelerator = training.make_accelerator(output_dir, args.seed, compile=args.compile, tracker=args.tracker, threads=args.threads)
+    accelerator = training.make_accelerator(
+        output_dir, args.seed, compile=args.compile, tracker=args.tracker, threads=args.threads
+    )
     logging.basicConfig(format="%(message)s")
     logging.getLogger("fer_model").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
     with accelerator.main_process_first():  # one process downloads, the others read its cache
@@ -115,7 +117,7 @@ def main(args: argparse.Namespace) -> dict:
             f"Model in {output_dir / 'models'}"
         )
         if args.push_to_hub:
-            print(push_folder(output_dir / "models", args.push_to_hub))
+            print(push_folder(output_dir, args.push_to_hub))
     return history
 
 
@@ -133,7 +135,9 @@ def _command(args: argparse.Namespace, accelerator) -> str:
     for flag in ("dataset_revision", "limit", "epochs", "batch_size", "lr", "seed"):
         if getattr(args, flag) is not None:
             own += ["--" + flag.replace("_", "-"), str(getattr(args, flag))]
-    own += ["--" + flag.replace("_", "-") for flag in ("skip_corrupt", "channels_last", "compile") if getattr(args, flag)]
+    own += [
+        "--" + flag.replace("_", "-") for flag in ("skip_corrupt", "channels_last", "compile") if getattr(args, flag)
+    ]
     return shlex.join(launch + own)
 
 

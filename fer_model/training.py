@@ -1,10 +1,6 @@
 """The training loop: epochs over Accelerate, history, checkpoints, resuming, early stopping."""
 
-import json
-import logging
 import math
-import os
-import platform
 import shutil
 import time
 from collections.abc import Iterator
@@ -12,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import accelerate
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, ProjectConfiguration, TorchDynamoPlugin, set_seed
@@ -20,18 +15,18 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from fer_model.augment import augment, enlarge, normalise, preprocess
+from fer_model.checkpoints import newest_checkpoint, require_same_run, save_checkpoint, save_model, write_history
 from fer_model.configs import Recipe
 from fer_model.data import FERData, batches
 from fer_model.errors import TrainingError
 from fer_model.losses import weighted_cross_entropy
+from fer_model.machine import environment, share_cores
 from fer_model.metrics import FERMetric
 from fer_model.modeling import FERModel
 
 EVALUATION_BATCH = 128
 
 _HEADER = f"{'epoch':>5} {'train loss':>11} {'train acc':>10} {'val loss':>9} {'val acc':>8} {'val recall':>11} {'seconds':>8} {'images/s':>9}"  # noqa: E501
-
-log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -72,11 +67,7 @@ def make_accelerator(
         dynamo_plugin=TorchDynamoPlugin(backend="inductor", dynamic=False) if compile else None,
         log_with=tracker,
     )
-    if threads is None and accelerator.device.type == "cpu":
-        # `accelerate launch` leaves a process one thread unless told otherwise, and the other cores idle
-        threads = max(1, len(os.sched_getaffinity(0)) // accelerator.num_processes)
-    if threads is not None:
-        torch.set_num_threads(threads)
+    share_cores(accelerator, threads)
     return accelerator
 
 
@@ -128,14 +119,14 @@ def fit(
         "channels_last": channels_last,
         "environment": environment(accelerator.device),
     }
-    newest = _newest(checkpoints)
+    newest = newest_checkpoint(checkpoints)
     if newest and not resume and not overwrite:
         raise TrainingError(
             f"{checkpoints} holds a run that reached {newest.name}; "
             "add --resume to go on with it, --overwrite to begin anew, or choose another --output-dir."
         )
     if newest and resume:
-        _require_same_run(output_dir / "history.json", run)
+        require_same_run(output_dir / "history.json", run)
     accelerator.wait_for_everyone()  # every process has looked before the main one changes anything
     if accelerator.is_main_process and not (newest and resume):
         shutil.rmtree(checkpoints, ignore_errors=True)
@@ -160,7 +151,7 @@ def fit(
     if newest and resume:
         accelerator.load_state(str(newest))
         accelerator.print(f"resumed {newest}: {len(progress.epochs)} epochs done")
-        _write_history(output_dir, run, progress, None, accelerator)
+        write_history(output_dir, _history(run, progress, None), accelerator)
     elif resume:
         accelerator.print(f"no checkpoint in {checkpoints}: starting at epoch 1")
 
@@ -192,9 +183,9 @@ def fit(
         progress.epochs.append(row)
         if progress.best_epoch == epoch:
             save_model(accelerator.unwrap_model(model, keep_torch_compile=False), output_dir / "models", accelerator)
-        _save_checkpoint(checkpoints, epoch, accelerator)
+        save_checkpoint(checkpoints, epoch, accelerator)
         stopped = _stop_reason(progress, recipe)
-        _write_history(output_dir, run, progress, stopped, accelerator)
+        write_history(output_dir, _history(run, progress, stopped), accelerator)
         accelerator.log({k: v for k, v in row.items() if k != "epoch"}, step=epoch)
         accelerator.print(_row(row))
     return _history(run, progress, stopped)
@@ -223,24 +214,6 @@ def predict(
     if not torch.equal(indices[order], torch.arange(len(loader.dataset))):
         raise RuntimeError(f"{len(indices)} predictions were gathered for {len(loader.dataset)} images")
     return logits[order], labels[order]
-
-
-def environment(device: torch.device) -> dict:
-    """What a reader needs to know about the machine to compare figures."""
-    processor = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        processor = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):  # not Linux, or an unusual one
-        pass
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "accelerate": accelerate.__version__,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "processor": processor,
-        "threads": torch.get_num_threads(),
-    }
 
 
 def _train_epoch(model, optimizer, loader, weights, recipe, accelerator, memory_format, description) -> dict:
@@ -299,70 +272,5 @@ def _row(row: dict) -> str:
     )
 
 
-# Files
-
-
-def save_model(model: FERModel, folder: Path, accelerator: Accelerator) -> None:
-    """Write the model's three files so that at every moment the folder holds whole ones."""
-    if not accelerator.is_main_process:
-        return
-    temporary = folder.with_name(folder.name + ".writing")
-    shutil.rmtree(temporary, ignore_errors=True)
-    model.save_pretrained(temporary)
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in temporary.iterdir():
-        os.replace(file, folder / file.name)
-    temporary.rmdir()
-
-
-def _save_checkpoint(checkpoints: Path, epoch: int, accelerator: Accelerator) -> None:
-    """Write beside, then rename: a checkpoint that has its name is whole."""
-    temporary = checkpoints / "writing"
-    if accelerator.is_main_process:
-        shutil.rmtree(temporary, ignore_errors=True)
-    accelerator.wait_for_everyone()
-    accelerator.save_state(str(temporary))
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        older = list(checkpoints.glob("epoch-*"))
-        temporary.rename(checkpoints / f"epoch-{epoch:03d}")
-        for folder in older:
-            shutil.rmtree(folder)
-    accelerator.wait_for_everyone()
-
-
-def _newest(checkpoints: Path) -> Path | None:
-    return max(checkpoints.glob("epoch-*"), default=None)
-
-
 def _history(run: dict, progress: Progress, stopped: str | None) -> dict:
     return {"run": run, "epochs": progress.epochs, "best_epoch": progress.best_epoch, "stopped": stopped}
-
-
-def _write_history(
-    output_dir: Path, run: dict, progress: Progress, stopped: str | None, accelerator: Accelerator
-) -> None:
-    if accelerator.is_main_process:
-        temporary = output_dir / "history.json.writing"
-        temporary.write_text(json.dumps(_history(run, progress, stopped), indent=2) + "\n")
-        os.replace(temporary, output_dir / "history.json")
-
-
-def _require_same_run(history_file: Path, run: dict) -> None:
-    """A run goes on only with the settings it began with; otherwise its history would be a lie."""
-    try:
-        before = json.loads(history_file.read_text())["run"]
-    except FileNotFoundError:  # killed after the first checkpoint and before the first history
-        return
-    ignored = ("environment", "command")
-    now = json.loads(json.dumps(run))  # tuples to lists, as in the file
-    changed = [
-        f"{key} was {before.get(key)!r} and is {now.get(key)!r}"
-        for key in now.keys() | before.keys()
-        if key not in ignored and before.get(key) != now.get(key)
-    ]
-    if changed:
-        raise TrainingError(
-            f"The run in {history_file.parent} was started with other settings: {'; '.join(sorted(changed))}. "
-            "Resume with the same ones, or choose another --output-dir."
-        )

@@ -1,0 +1,73 @@
+"""The files of a training run, written so that a run killed at any moment leaves whole ones."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from fer_model.errors import TrainingError
+from fer_model.modeling import FERModel
+
+
+def save_model(model: FERModel, folder: Path, accelerator: Accelerator) -> None:
+    """Write the model's three files so that at every moment the folder holds whole ones."""
+    if not accelerator.is_main_process:
+        return
+    temporary = folder.with_name(folder.name + ".writing")
+    shutil.rmtree(temporary, ignore_errors=True)
+    model.save_pretrained(temporary)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in temporary.iterdir():
+        os.replace(file, folder / file.name)
+    temporary.rmdir()
+
+
+def save_checkpoint(checkpoints: Path, epoch: int, accelerator: Accelerator) -> None:
+    """Write beside, then rename: a checkpoint that has its name is whole."""
+    temporary = checkpoints / "writing"
+    if accelerator.is_main_process:
+        shutil.rmtree(temporary, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(temporary))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        older = list(checkpoints.glob("epoch-*"))
+        temporary.rename(checkpoints / f"epoch-{epoch:03d}")
+        for folder in older:
+            shutil.rmtree(folder)
+    accelerator.wait_for_everyone()
+
+
+def newest_checkpoint(checkpoints: Path) -> Path | None:
+    """The folder of the last finished epoch, if there is one."""
+    return max(checkpoints.glob("epoch-*"), default=None)
+
+
+def require_same_run(history_file: Path, run: dict) -> None:
+    """A run goes on only with the settings it began with; otherwise its history would be a lie."""
+    try:
+        before = json.loads(history_file.read_text())["run"]
+    except FileNotFoundError:  # killed after the first checkpoint and before the first history
+        return
+    ignored = ("environment", "command")
+    now = json.loads(json.dumps(run))  # tuples to lists, as in the file
+    changed = [
+        f"{key} was {before.get(key)!r} and is {now.get(key)!r}"
+        for key in now.keys() | before.keys()
+        if key not in ignored and before.get(key) != now.get(key)
+    ]
+    if changed:
+        raise TrainingError(
+            f"The run in {history_file.parent} was started with other settings: {'; '.join(sorted(changed))}. "
+            "Resume with the same ones, or choose another --output-dir."
+        )
+
+
+def write_history(output_dir: Path, history: dict, accelerator: Accelerator) -> None:
+    """Write `history.json` beside, then rename: a reader never sees half of it."""
+    if accelerator.is_main_process:
+        temporary = output_dir / "history.json.writing"
+        temporary.write_text(json.dumps(history, indent=2) + "\n")
+        os.replace(temporary, output_dir / "history.json")
