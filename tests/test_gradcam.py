@@ -1,0 +1,120 @@
+"""Grad-CAM against the reference implementation, the `grad-cam` package.
+
+The unscaled maps are compared, at the resolution of the layer. What the package returns in the end
+went through cv2.resize and was scaled twice, with 1e-7 added to the divisor; ours is scaled once.
+"""
+
+import numpy as np
+import pytest
+import torch
+from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+from fer_model.gradcam import class_activation_maps, grad_cam
+from fer_model.modeling import FERModel
+
+
+@pytest.fixture(scope="module", params=["v1", "v2"])
+def model(request) -> FERModel:
+    """A network whose BatchNorm has seen data, so that nothing in it is trivially zero or one."""
+    model = FERModel(version=request.param, seed=2)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for _ in range(3):
+            model(torch.randn(8, 3, 64, 64))
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    return torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def reference(model: FERModel, images: torch.Tensor, targets: list[int]) -> np.ndarray:
+    layer = model.grad_cam_layer
+    with GradCAM(model=model, target_layers=[layer]) as cam:
+        cam(input_tensor=images, targets=[ClassifierOutputTarget(t) for t in targets])
+        activations = cam.activations_and_grads.activations[0].numpy()
+        gradients = cam.activations_and_grads.gradients[0].numpy()
+        unscaled = cam.get_cam_image(images, layer, targets, activations, gradients, eigen_smooth=False)
+    return np.maximum(unscaled, 0)
+
+
+@pytest.mark.parametrize("targets", [[0, 1, 2, 3], [4, 5, 0, 4], [5, 5, 5, 5]])
+def test_maps_equal_the_reference(model, images, targets):
+    ours = class_activation_maps(model, images, targets).numpy()
+    theirs = reference(model, images, targets)
+    assert ours.shape == theirs.shape
+    assert theirs.max() > 0
+    assert np.abs(ours - theirs).max() < 1e-4
+    # and after scaling each to [0, 1], where small maps count as much as large ones
+    for ours_one, theirs_one in zip(ours, theirs, strict=True):
+        if theirs_one.max() > 0:
+            assert np.abs(ours_one / ours_one.max() - theirs_one / theirs_one.max()).max() < 1e-4
+
+
+def test_the_default_target_is_the_predicted_class(model, images):
+    predicted = model(images).argmax(dim=1)
+    assert torch.equal(grad_cam(model, images), grad_cam(model, images, predicted))
+
+
+def test_maps_have_input_size_and_span_0_to_1(model, images):
+    for target in range(6):
+        maps = grad_cam(model, images, target)
+        assert maps.shape == (4, 64, 64)
+        for single in maps:
+            assert single.min() == 0
+            assert single.max() in (0, 1)
+
+
+def test_an_image_has_the_same_map_alone_as_in_a_batch(model, images):
+    alone = class_activation_maps(model, images[1:2], 3)
+    assert torch.allclose(alone[0], class_activation_maps(model, images, 3)[1], atol=1e-5)
+
+
+def test_it_leaves_the_model_as_it_was(images):
+    model = FERModel(version="v1").train()
+    model.classifier.eval()  # a mixed state, which a plain model.train() afterwards would lose
+    model.block1.body[0].weight.grad = torch.full_like(model.block1.body[0].weight, 2.0)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    modes = [module.training for module in model.modules()]
+    gradients = [p.grad.clone() if p.grad is not None else None for p in model.parameters()]
+    grad_cam(model, images)
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    assert [module.training for module in model.modules()] == modes
+    for old, parameter in zip(gradients, model.parameters(), strict=True):
+        assert (old is None and parameter.grad is None) or torch.equal(old, parameter.grad)
+    assert not any(module._forward_hooks for module in model.modules())
+    assert torch.is_grad_enabled()
+
+
+def test_hooks_are_gone_after_an_error(model):
+    with pytest.raises(RuntimeError):
+        grad_cam(model, torch.zeros(1, 5, 64, 64))
+    assert not any(module._forward_hooks for module in model.modules())
+    assert torch.is_grad_enabled()
+
+
+def test_nothing_before_the_layer_is_differentiated(model, images):
+    grown = images.clone().requires_grad_()
+    seen = []
+    handle = model.block1.register_forward_hook(lambda module, inputs, output: seen.append(output.requires_grad))
+    grad_cam(model, grown, 0)
+    handle.remove()
+    assert seen == [False]
+    assert grown.grad is None
+
+
+def test_it_works_where_gradients_are_switched_off(model, images):
+    expected = grad_cam(model, images, 1)
+    with torch.no_grad():
+        assert torch.equal(grad_cam(model, images, 1), expected)
+        assert not torch.is_grad_enabled()
+    with torch.inference_mode():
+        assert torch.equal(grad_cam(model, images * 1, 1), expected)
+
+
+@pytest.mark.parametrize("target", [6, -1, [0, 1], [0, 1, 2, 6], 1.5, [[0, 1, 2, 3]]])
+def test_targets_that_are_not_class_indices_are_refused(model, images, target):
+    with pytest.raises(ValueError, match="target"):
+        grad_cam(model, images, target)

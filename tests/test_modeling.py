@@ -1,0 +1,230 @@
+"""The network and its life on disk.
+
+pytest tests/test_modeling.py
+"""
+
+import json
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from fer_model.configs import CONFIGS
+from fer_model.errors import ModelError
+from fer_model.labels import EMOTIONS
+from fer_model.losses import class_weights, weighted_cross_entropy
+from fer_model.modeling import FERModel, SqueezeExcite
+
+PARAMETERS = {
+    "v1": ([39_296, 230_400, 1_510_144, 33_670], 1_813_510),
+    "v2": ([39_808, 232_448, 1_518_336, 3_706_880, 66_438], 5_563_910),
+}
+
+
+def parameters(module: torch.nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+@pytest.fixture
+def saved(tmp_path):
+    model = FERModel(version="v1", seed=3).eval()
+    model.save_pretrained(tmp_path / "v1")
+    return model, tmp_path / "v1"
+
+
+@pytest.mark.parametrize("version", PARAMETERS)
+def test_every_part_has_exactly_the_designed_number_of_parameters(version):
+    parts, total = PARAMETERS[version]
+    model = FERModel(version=version)
+    assert [parameters(part) for part in model.children()] == parts
+    assert parameters(model) == total
+
+
+@pytest.mark.parametrize("version", PARAMETERS)
+def test_shapes_halve_in_every_block(version, images):
+    model = FERModel(version=version).eval()
+    x = images
+    for index, channels in enumerate(CONFIGS[version].architecture.filters, start=1):
+        x = model.get_submodule(f"block{index}")(x)
+        assert x.shape == (3, channels, 64 >> index, 64 >> index)
+    assert model(images).shape == (3, len(EMOTIONS))
+
+
+def test_grad_cam_layers_are_the_designed_ones():
+    v1, v2 = FERModel(version="v1"), FERModel(version="v2")
+    assert v1.grad_cam_layer is v1.block3.body[-2]
+    assert v2.grad_cam_layer is v2.block4.body[-2]
+    assert isinstance(v2.block4.body[-2], torch.nn.Conv2d)
+    assert not isinstance(v2.block4.body[-1], torch.nn.ReLU)
+
+
+def test_squeeze_excite_scales_whole_channels_by_factors_between_0_and_1():
+    layer = SqueezeExcite(32, 16)
+    x = torch.rand(2, 32, 5, 5) + 0.1
+    factors = layer(x) / x
+    assert torch.allclose(factors, factors[:, :, :1, :1].expand_as(factors), atol=1e-6)
+    assert factors.min() > 0
+    assert factors.max() < 1
+
+
+def test_initial_weights_depend_on_the_seed_alone():
+    torch.manual_seed(1)
+    first = FERModel(version="v1", seed=5).state_dict()
+    torch.manual_seed(2)
+    again, other = FERModel(version="v1", seed=5).state_dict(), FERModel(version="v1", seed=6).state_dict()
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not torch.equal(first["block1.body.0.weight"], other["block1.body.0.weight"])
+
+
+@pytest.mark.parametrize("version", PARAMETERS)
+def test_it_can_learn_one_batch_by_heart(version):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(12, 3, 64, 64, generator=generator) * 2 - 1
+    labels = torch.arange(12) % 6
+    model = FERModel(version=version).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    torch.manual_seed(0)
+    for _ in range(25):
+        loss = torch.nn.functional.cross_entropy(model(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        for module in model.modules():  # no dropout, but BatchNorm as it was trained
+            if isinstance(module, torch.nn.Dropout):
+                module.eval()
+        assert (model(images).argmax(dim=1) == labels).all()
+
+
+def test_saving_writes_three_files_and_loading_gives_equal_logits(saved, images):
+    model, folder = saved
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    loaded = FERModel.from_pretrained(folder)
+    assert not loaded.training
+    assert torch.equal(loaded(images), model(images))
+
+
+def test_the_config_tells_all_that_a_user_of_the_weights_needs(saved):
+    config = json.loads((saved[1] / "config.json").read_text())
+    assert config["version"] == "v1"
+    assert config["id2label"] == {
+        "0": "happiness",
+        "1": "surprise",
+        "2": "sadness",
+        "3": "anger",
+        "4": "disgust",
+        "5": "fear",
+    }
+    assert {index: name for name, index in config["label2id"].items()} == dict(enumerate(EMOTIONS))
+    assert (config["input_size"], config["pixel_mean"], config["pixel_std"]) == (64, 0.5, 0.5)
+
+
+def test_saving_again_replaces_a_card_of_other_weights(saved):
+    model, folder = saved
+    (folder / "README.md").write_text("99.9 % accuracy")
+    model.save_pretrained(folder)
+    assert "99.9" not in (folder / "README.md").read_text()
+
+
+def test_weights_of_another_version_are_refused_by_name(saved, tmp_path):
+    folder = tmp_path / "mixed"
+    FERModel(version="v2").save_pretrained(folder)
+    (folder / "model.safetensors").write_bytes((saved[1] / "model.safetensors").read_bytes())
+    with pytest.raises(ModelError, match=r"not those of version v2.*missing.*block1\.attention"):
+        FERModel.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("change", ["missing", "unexpected", "reshaped", "nan"])
+def test_foreign_weights_are_refused(saved, change):
+    file = saved[1] / "model.safetensors"
+    weights = load_file(file)
+    if change == "missing":
+        del weights["block1.body.0.weight"]
+    elif change == "unexpected":
+        weights["head.weight"] = torch.zeros(2)
+    elif change == "reshaped":
+        weights["block1.body.0.weight"] = torch.zeros(64, 1, 3, 3)
+    else:
+        weights["block1.body.0.weight"][0, 0, 0, 0] = float("nan")
+    save_file(weights, file)
+    with pytest.raises(ModelError, match="head.weight" if change == "unexpected" else "block1.body.0.weight"):
+        FERModel.from_pretrained(saved[1])
+
+
+def test_a_pickle_is_refused(saved):
+    _, folder = saved
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps({}))
+    with pytest.raises(ModelError, match="[Pp]ickled weights .* refused"):
+        FERModel.from_pretrained(folder)
+
+
+def test_a_truncated_weight_file_is_refused(saved):
+    file = saved[1] / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(ModelError, match="not a readable safetensors file"):
+        FERModel.from_pretrained(saved[1])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("version", "v99"),
+        ("version", 2),
+        ("version", None),
+        ("input_size", 1_000_000),
+        ("input_size", "64"),
+        ("input_size", True),
+        ("pixel_mean", [0.5]),
+        ("id2label", {"0": "joy"}),
+        ("id2label", "happiness"),
+        ("label2id", None),
+    ],
+)
+def test_a_config_that_this_code_cannot_honour_is_refused(saved, key, value):
+    file = saved[1] / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
+    with pytest.raises(ModelError, match=key):
+        FERModel.from_pretrained(saved[1])
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", "null"])
+def test_a_config_that_is_not_a_json_object_is_refused(saved, text):
+    (saved[1] / "config.json").write_text(text)
+    with pytest.raises(ModelError, match=r"config\.json"):
+        FERModel.from_pretrained(saved[1])
+
+
+@pytest.mark.parametrize("source", ["./nowhere", "/nowhere/models", "nowhere"])
+def test_a_folder_that_is_not_there_is_said_so(source):
+    with pytest.raises(ModelError, match="no folder"):
+        FERModel.from_pretrained(source)
+
+
+def test_a_folder_without_a_config_is_said_so(tmp_path):
+    with pytest.raises(ModelError, match=r"has no config\.json"):
+        FERModel.from_pretrained(tmp_path)
+
+
+def test_an_unknown_version_names_the_known_ones():
+    with pytest.raises(ModelError, match="v1, v2"):
+        FERModel(version="v0")
+
+
+def test_class_weights_are_inverse_frequencies():
+    labels = torch.tensor([0] * 6 + [1] * 3 + [2] * 2 + [3] * 2 + [4] + [5] * 4)
+    assert class_weights(labels).tolist() == pytest.approx([0.5, 1.0, 1.5, 1.5, 3.0, 0.75])
+
+
+def test_the_weighted_loss_is_the_one_of_torch():
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(50, 6, generator=generator), torch.randint(6, (50,), generator=generator)
+    weights = torch.rand(6, generator=generator) + 0.1
+    ours = weighted_cross_entropy(logits, labels, weights).sum() / weights[labels].sum()
+    assert ours.item() == pytest.approx(torch.nn.CrossEntropyLoss(weight=weights)(logits, labels).item(), rel=1e-6)
