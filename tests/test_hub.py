@@ -1,0 +1,125 @@
+"""The model card and the README say what was measured, and nothing else."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard, RepoCard, SpaceCard
+
+from fer_model import hub, report
+from fer_model.errors import FERError
+from fer_model.expectations import check_expectations
+from fer_model.labels import EMOTIONS
+from fer_model.metrics import FERMetric
+from fer_model.modeling import FERModel
+
+ROOT = Path(__file__).parent.parent
+PUBLISHED = sorted(path.parent for path in (ROOT / "results").glob("*/metrics.json"))
+
+
+@pytest.fixture
+def results(tmp_path) -> Path:
+    """A results folder with weights and figures that belong together; five of eight images are right."""
+    model = FERModel(version="v1", seed=4)
+    model.save_pretrained(tmp_path / "models")
+    labels, predicted = [0, 1, 2, 3, 4, 5, 0, 1], [0, 1, 2, 3, 0, 0, 0, 2]
+    probabilities = [[0.9 if index == p else 0.02 for index in range(6)] for p in predicted]
+    metrics = FERMetric().compute(predictions=probabilities, references=labels)
+    metrics |= {
+        "private_test": None,
+        "expectations": check_expectations(metrics, None),
+        "model_sha256": hub.weights_digest(model),
+        "dataset": "some/faces",
+        "command": "python evaluate.py",
+    }
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    return tmp_path
+
+
+def test_the_card_holds_the_measured_figures_for_machines_and_for_people(results):
+    card = ModelCard.load(hub.write_card(results))
+    found = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    assert found["accuracy"] == 0.625
+    assert found["recall"] == round((1 + 0.5 + 1 + 1 + 0 + 0) / 6, 4)
+    assert card.data.library_name == "fer-model"
+    assert card.data.pipeline_tag == "image-classification"
+    assert "62.5 %" in card.text
+    assert all(f"| {emotion} |" in card.text for emotion in EMOTIONS)
+    assert "FER2013's test set without neutral (5,945" not in card.text, "another test set is not called FER2013"
+    assert "some/faces" in card.text
+
+
+def test_the_card_says_what_the_model_must_not_be_used_for(results):
+    text = hub.model_card(results)
+    for limit in ("no neutral", "noisy", "not an emotion", "employment, education or policing", "Art. 5(1)(f)"):
+        assert limit in text
+
+
+def test_figures_of_other_weights_are_left_out(results):
+    FERModel(version="v1", seed=5).save_pretrained(results / "models")
+    card = ModelCard.load(hub.write_card(results))
+    assert card.data.eval_results is None
+    assert "62.5" not in card.text
+    assert "have not been measured" in card.text
+
+
+def test_the_card_on_the_hub_names_the_hub_id(results):
+    assert 'from_pretrained("someone/faces")' in hub.model_card(results, "someone/faces")
+
+
+def test_the_digest_is_that_of_the_weights_not_of_the_file(results):
+    model = FERModel.from_pretrained(results / "models")
+    assert hub.weights_digest(model) == json.loads((results / "metrics.json").read_text())["model_sha256"]
+    assert hub.weights_digest(model) != hub.weights_digest(FERModel(version="v1", seed=9))
+
+
+def test_there_are_published_results():
+    assert {"v1", "v2"} <= {folder.name for folder in PUBLISHED}
+
+
+@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
+def test_published_weights_figures_and_card_belong_together(folder):
+    metrics = json.loads((folder / "metrics.json").read_text())
+    weights = folder / "models" / "model.safetensors"
+    assert hub.weights_digest(FERModel.from_pretrained(folder / "models")) == metrics["model_sha256"]
+    assert weights.stat().st_size < 25_000_000
+    # the examples in the card name the folder as the README does, from the root
+    expected = hub.model_card(folder).replace(folder.as_posix(), folder.relative_to(ROOT).as_posix())
+    assert (folder / "models" / "README.md").read_text(encoding="utf-8") == expected
+    assert (metrics["n"], metrics["private_test"]["n"]) == (5945, 2963)
+
+
+def test_the_readme_table_is_the_one_of_the_results():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert report.filled(readme, ROOT / "results") == readme
+
+
+def test_a_readme_without_a_place_for_the_table_is_refused():
+    with pytest.raises(FERError, match="markers"):
+        report.filled("# nothing", ROOT / "results")
+
+
+def test_the_readme_is_a_valid_space_card():
+    card = SpaceCard.load(ROOT / "README.md")
+    assert card.data.sdk == "gradio"
+    assert card.data.app_file == "app.py"
+    assert card.data.license == "mit"
+    assert len(card.data.to_dict()["short_description"]) <= 60, "the Hub cuts or refuses longer ones"
+    assert re.fullmatch(r"3\.\d+", card.data.to_dict()["python_version"])
+    assert RepoCard((ROOT / "README.md").read_text()).data.to_dict()["title"]
+
+
+def test_the_space_runs_the_gradio_that_was_tested():
+    import gradio
+
+    version = SpaceCard.load(ROOT / "README.md").data.sdk_version
+    bound = re.search(r"^gradio>=(.*)$", (ROOT / "requirements.txt").read_text(), re.MULTILINE)[1]
+    assert version.split(".")[:2] == bound.split(".")[:2]
+    assert gradio.__version__.split(".")[0] == version.split(".")[0]
+
+
+def test_every_file_the_readme_names_is_there():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:|#)([^)]+)\)", readme) + re.findall(r'src="([^":]+)"', readme):
+        assert (ROOT / target).exists(), target
