@@ -1,0 +1,26 @@
+"""Shared by all tests. Run them with `python -m pytest`; set FER_DATASET for those on real data."""
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+# A cache of the tests' own, so that they neither depend on this machine's nor fill it. It must be set
+# here: huggingface_hub and datasets read it when they are imported, which the test files do.
+_cache = tempfile.mkdtemp(prefix="fer-tests-")
+atexit.register(shutil.rmtree, _cache, ignore_errors=True)
+os.environ["HF_HOME"] = _cache
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+for _name in ("HF_HUB_CACHE", "HF_DATASETS_CACHE"):  # these would win over HF_HOME
+    os.environ.pop(_name, None)
+
+
+@pytest.fixture(scope="session")
+def fer_dataset() -> Path:
+    """The folder of the real FER2013, which may not be committed with the tests."""
+    if "FER_DATASET" not in os.environ:
+        pytest.skip("FER_DATASET is not set; set it to a folder that holds the whole FER2013 to run this test")
+    return Path(os.environ["FER_DATASET"]).resolve()

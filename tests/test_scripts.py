@@ -1,0 +1,222 @@
+"""The scripts, started as a user starts them, judged by the files they leave behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from fer_model.labels import EMOTIONS
+from fer_model.modeling import FERModel
+from synthetic import draw_faces, image_table, usages, write_parquet
+
+ROOT = Path(__file__).parent.parent
+TRAIN_FACES, TEST_FACES = 8, 5  # of each class
+
+
+def launch(processes: int) -> list:
+    """`accelerate launch`. Its --multi_gpu means several processes; what ACCELERATE_USE_CPU makes of it is on CPUs."""
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", processes]
+    command += ["--mixed_precision", "no", "--num_machines", "1", "--dynamo_backend", "no"]
+    # port 0, any free one: two test runs on one machine must not meet
+    return command + (["--multi_gpu", "--main_process_port", "0"] if processes > 1 else [])
+
+
+def run(*command, cwd=ROOT, check=True) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "ACCELERATE_USE_CPU": "true"}
+    words = [str(part) for part in command]
+    done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    if check:
+        assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Path:
+    """Eight drawn faces of each class to train on, five to test on."""
+    train, test = draw_faces(TRAIN_FACES, seed=0), draw_faces(TEST_FACES, seed=1)
+    train_usage, test_usage = usages(train, test)
+    folder = tmp_path_factory.mktemp("dataset")
+    return write_parquet(folder, train=image_table(train, train_usage), test=image_table(test, test_usage))
+
+
+def train_command(dataset: Path, output_dir: Path, processes: int = 1, epochs: int = 2) -> list:
+    """With `accelerate launch`, or, for no processes, with plain `python`, whose errors are ours alone."""
+    launcher = launch(processes) if processes else [sys.executable]
+    options = ["--version", "v1", "--batch-size", 7, "--epochs", epochs, "--threads", 1, "--output-dir", output_dir]
+    return [*launcher, ROOT / "train.py", "--dataset", dataset, *options]
+
+
+def without_timing(output_dir: Path) -> list[dict]:
+    epochs = json.loads((output_dir / "history.json").read_text())["epochs"]
+    return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in epochs]
+
+
+@pytest.fixture(scope="module")
+def trained(dataset, tmp_path_factory) -> Path:
+    """The output folder of an uninterrupted run of three epochs."""
+    folder = tmp_path_factory.mktemp("trained") / "v1"
+    done = run(*train_command(dataset, folder, epochs=3))
+    assert done.stdout.count("\n    3 ") == 1, "one row per epoch"
+    return folder
+
+
+def test_training_leaves_all_its_artefacts(trained):
+    names = {path.name for path in trained.iterdir()}
+    assert {"models", "visualizations", "history.json"} <= names
+    models = sorted(path.name for path in (trained / "models").iterdir())
+    assert models == ["README.md", "config.json", "model.safetensors"]
+    assert (trained / "visualizations" / "training_curves.png").stat().st_size > 5000
+    history = json.loads((trained / "history.json").read_text())
+    assert [row["epoch"] for row in history["epochs"]] == [1, 2, 3]
+    best = max(history["epochs"], key=lambda row: row["validation_accuracy"])
+    assert history["best_epoch"] == best["epoch"]
+    assert history["stopped"] == "3 epochs done"
+    assert history["run"]["images"] == {"train": 36, "validation": 12}
+    assert history["run"]["class_weights"] == pytest.approx([1.0] * 6)
+
+
+def test_the_same_seed_gives_the_same_history_and_weights(trained, dataset, tmp_path):
+    run(*train_command(dataset, tmp_path, epochs=3))
+    assert without_timing(tmp_path) == without_timing(trained)
+    first, second = (FERModel.from_pretrained(folder / "models").state_dict() for folder in (trained, tmp_path))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_run_killed_and_resumed_has_the_history_of_one_that_was_not(trained, dataset, tmp_path):
+    """kill -9 at two different moments: in the middle of an epoch, and right after a checkpoint."""
+    command = [str(part) for part in (*train_command(dataset, tmp_path, epochs=3), "--resume")]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true"}
+    for delay in (0.0, 1.5):
+        finished = len(list((tmp_path / "checkpoints").glob("epoch-*")))
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **quiet)
+        before = _newest(tmp_path)
+        deadline = time.monotonic() + 120
+        while _newest(tmp_path) == before and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(delay)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert _newest(tmp_path) != before, "no epoch was finished before the kill"
+        assert finished <= 1, "older checkpoints are removed"
+    resumed = run(*command)
+    assert "resumed" in resumed.stdout
+    assert without_timing(tmp_path) == without_timing(trained)
+    assert (
+        json.loads((tmp_path / "history.json").read_text())["best_epoch"]
+        == json.loads((trained / "history.json").read_text())["best_epoch"]
+    )
+    first, second = (FERModel.from_pretrained(folder / "models").state_dict() for folder in (trained, tmp_path))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def _newest(output_dir: Path) -> str:
+    return max((path.name for path in (output_dir / "checkpoints").glob("epoch-*")), default="")
+
+
+def test_an_unfinished_run_is_not_overwritten_by_accident(trained, dataset, tmp_path):
+    before = (trained / "history.json").read_text()
+    done = run(*train_command(dataset, trained, processes=0), check=False)
+    assert done.returncode != 0
+    assert "--resume" in done.stderr
+    assert "--overwrite" in done.stderr
+    assert (trained / "history.json").read_text() == before
+
+
+def test_resuming_with_other_settings_is_refused(trained, dataset):
+    done = run(*train_command(dataset, trained, processes=0), "--resume", "--lr", "0.5", check=False)
+    assert done.returncode != 0
+    assert "other settings" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_two_processes_count_every_image_once(dataset, tmp_path):
+    """36 training and 12 validation images do not divide evenly into 2 x 7; training checks its own count."""
+    run(*train_command(dataset, tmp_path / "v1", processes=2))
+    history = json.loads((tmp_path / "v1" / "history.json").read_text())
+    assert history["run"]["num_processes"] == 2
+    assert len(history["epochs"]) == 2
+    run(*launch(2), ROOT / "evaluate.py", "--model", tmp_path / "v1" / "models", "--dataset", dataset)
+    together = json.loads((tmp_path / "v1" / "metrics.json").read_text())
+    assert together["n"] == 6 * TEST_FACES
+    run(sys.executable, "evaluate.py", "--model", tmp_path / "v1" / "models", "--dataset", dataset)
+    alone = json.loads((tmp_path / "v1" / "metrics.json").read_text())
+    assert together["confusion_matrix"] == alone["confusion_matrix"]
+
+
+def test_evaluation_writes_every_promised_figure_and_picture(trained, dataset):
+    done = run(sys.executable, "evaluate.py", "--model", trained / "models", "--dataset", dataset)
+    metrics = json.loads((trained / "metrics.json").read_text())
+    promised = {"n", "accuracy", "accuracy_ci", "macro_recall", "macro_f1", "ece", "per_class", "confusion_matrix"}
+    assert promised | {"private_test", "expectations", "model", "dataset", "command", "environment"} <= metrics.keys()
+    assert promised <= metrics["private_test"].keys()
+    assert metrics["n"] == 6 * TEST_FACES
+    assert metrics["private_test"]["n"] == 6 * TEST_FACES // 2
+    assert list(metrics["per_class"]) == list(EMOTIONS)
+    assert [sum(row) for row in metrics["confusion_matrix"]] == [TEST_FACES] * 6
+    assert metrics["accuracy_ci"][0] <= metrics["accuracy"] <= metrics["accuracy_ci"][1]
+    assert all(expectation.keys() >= {"met", "value"} for expectation in metrics["expectations"].values())
+    assert len(metrics["expectations"]) == 5
+    pictures = {path.stem for path in (trained / "visualizations").glob("*.png")}
+    assert pictures == {"confusion_matrix", "class_scores", "reliability", "mean_grad_cam", "training_curves"}
+    assert f"accuracy {metrics['accuracy']:.2%}" in done.stdout
+    card = (trained / "models" / "README.md").read_text()
+    assert f"{metrics['accuracy']:.1%}".replace("%", " %") in card
+    again = run(sys.executable, "evaluate.py", "--model", trained / "models", "--dataset", dataset)
+    assert again.stdout == done.stdout
+    assert json.loads((trained / "metrics.json").read_text()) == metrics
+
+
+def test_a_new_run_removes_the_figures_of_the_old_weights(trained, dataset, tmp_path):
+    (tmp_path / "metrics.json").write_text((trained / "history.json").read_text())
+    run(*train_command(dataset, tmp_path, epochs=1))
+    assert not (tmp_path / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("script", ["train.py", "evaluate.py"])
+@pytest.mark.parametrize("place", ["root", "elsewhere"])
+def test_help_teaches_from_any_folder(script, place, tmp_path):
+    done = run(sys.executable, ROOT / script, "--help", cwd=ROOT if place == "root" else tmp_path)
+    assert f"python {script}" in done.stdout
+    assert "accelerate launch" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (["train.py", "--dataset", "./nowhere"], "nowhere"),
+        (["train.py", "--dataset", "DATASET", "--limit", "5", "--output-dir", "OUT"], "--limit"),
+        (["train.py", "--epochs", "0"], "--epochs"),
+        (["train.py", "--lr", "-1"], "--lr"),
+        (["evaluate.py", "--model", "./nowhere"], "nowhere"),
+        (["evaluate.py", "--model", "results"], r"config.json"),
+        (["evaluate.py", "--version", "v2", "--limit", "30"], "--output-dir"),
+    ],
+)
+def test_mistakes_end_in_one_sentence_and_exit_code_2(command, says, dataset, tmp_path):
+    command = [str(dataset) if part == "DATASET" else str(tmp_path) if part == "OUT" else part for part in command]
+    if command[0] == "train.py" and "--output-dir" not in command:
+        command += ["--output-dir", str(tmp_path)]
+    done = run(sys.executable, *command, check=False)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_failed_push_loses_nothing_and_says_how_to_try_again(dataset, tmp_path):
+    done = run(*train_command(dataset, tmp_path, processes=0, epochs=1), "--push-to-hub", "nobody/x", check=False)
+    assert done.returncode != 0
+    assert f"hf upload nobody/x {tmp_path / 'models'} ." in done.stderr
+    assert sorted(p.name for p in (tmp_path / "models").iterdir()) == ["README.md", "config.json", "model.safetensors"]
+
+
+def test_a_tracker_gets_every_epoch(dataset, tmp_path):
+    run(*train_command(dataset, tmp_path, epochs=1), "--tracker", "tensorboard")
+    assert list((tmp_path / "runs").rglob("events.out.tfevents.*"))
