@@ -102,7 +102,10 @@ def limited(data: FERData, limit: int | None, seed: int) -> FERData:
     """
     if limit is None or limit >= len(data):
         return data
-    _, chosen = stratified_split(data.labels, limit / len(data), seed)
+    for wanted in range(limit, 0, -1):  # each class is rounded by itself, so their sum may exceed what is asked for
+        _, chosen = stratified_split(data.labels, wanted / len(data), seed)
+        if len(chosen) <= limit:
+            break
     if int(torch.bincount(data.labels[chosen], minlength=len(EMOTIONS)).min()) < 2:
         counts = torch.bincount(data.labels, minlength=len(EMOTIONS))
         # round(n * fraction) >= 2 for the rarest class
@@ -141,12 +144,12 @@ def load_fer(
     names = _class_names(rows, label_column, image_column, dataset, revision)
     targets, kept = _targets(rows[label_column], names, dataset)
     _require_all_classes(targets, split, dataset)
-    images, readable = _decode(rows.select(kept), image_column, dataset, split, skip_corrupt, progress)
+    images, readable = _decode(rows, kept, image_column, dataset, split, skip_corrupt, progress)
     labels = torch.tensor([targets[i] for i in readable])
     _require_all_classes(labels.tolist(), split, dataset)
     usage = None
     if usage_column:
-        values = rows[usage_column]
+        values = list(rows[usage_column])
         usage = tuple(str(values[kept[i]]) for i in readable)
     counts = torch.bincount(labels, minlength=len(EMOTIONS)).tolist()
     log.info(
@@ -165,7 +168,9 @@ def load_fer(
 def _load(dataset: str, revision: str | None) -> datasets.DatasetDict:
     path = Path(dataset).expanduser()
     csv_file = _kaggle_csv(path)
-    looks_local = path.exists() or dataset.startswith((".", "/", "~")) or dataset.count("/") > 1
+    looks_local = (
+        path.exists() or dataset.startswith((".", "/", "~")) or dataset.count("/") > 1 or path.suffix == ".csv"
+    )
     if looks_local and not path.exists():
         raise DataError(f"There is no file or folder {dataset!r}; check --dataset.")
     if path.is_dir() and not any(p.is_file() for p in path.rglob("*")):
@@ -175,7 +180,10 @@ def _load(dataset: str, revision: str | None) -> datasets.DatasetDict:
             rows = datasets.load_dataset("csv", data_files=str(csv_file), split="train")
             rows = rows.rename_columns({name: name.strip() for name in rows.column_names if name != name.strip()})
             return datasets.DatasetDict(train=rows)
-        loaded = datasets.load_dataset(str(path) if looks_local else dataset, revision=revision)
+        if looks_local:
+            loaded = datasets.load_dataset(str(path), cache_dir=_cache_for(path))
+        else:
+            loaded = datasets.load_dataset(dataset, revision=revision)
     except ConnectionError as error:
         raise DataError(
             f"The dataset {dataset!r} is not in the local cache and the Hub cannot be reached; "
@@ -193,6 +201,17 @@ def _load(dataset: str, revision: str | None) -> datasets.DatasetDict:
             "--dataset takes a Hub id, a folder of parquet files, WebDataset shards or images, or Kaggle's CSV."
         ) from error
     return loaded
+
+
+def _cache_for(path: Path) -> str:
+    """A cache of its own for every folder and every state of it.
+
+    Where a README lists the files, `datasets` finds its cache by the folder's last name and that README
+    alone: a repaired dataset, or another one of the same name, would silently come out as the old one.
+    """
+    files = sorted(p for p in path.resolve().rglob("*") if p.is_file())
+    state = [(str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in files]
+    return str(Path(datasets.config.HF_DATASETS_CACHE) / "local" / datasets.fingerprint.Hasher.hash(state))
 
 
 def _first_line(error: BaseException) -> str:
@@ -228,8 +247,6 @@ def _select_split(loaded: datasets.DatasetDict, split: str, dataset: str) -> dat
         )
     for name in loaded:
         if name.lower() in SPLIT_NAMES[split]:
-            if len(loaded[name]) == 0:
-                raise DataError(f"The split {name!r} of the dataset {dataset!r} is empty.")
             return loaded[name]
     found = ", ".join(f"{name!r}" for name in loaded) or "none"
     raise DataError(
@@ -264,8 +281,14 @@ def _class_names(
     feature = rows.features[label_column]
     if isinstance(feature, datasets.ClassLabel):
         return tuple(feature.names)
-    if getattr(feature, "dtype", "") in ("string", "large_string"):
+    dtype = str(getattr(feature, "dtype", ""))
+    if dtype in ("string", "large_string"):
         return None
+    if not dtype.startswith(("int", "uint")):
+        raise DataError(
+            f"The label column {label_column!r} of the dataset {dataset!r} holds {feature}; expected class names or "
+            "whole numbers (in a CSV file, one missing number turns all of them into fractions)."
+        )
     names = _classnames_file(dataset, revision) or KNOWN_NAMES.get(dataset)
     if names is None and image_column == "pixels" and label_column == "emotion":
         names = KAGGLE_NAMES
@@ -334,7 +357,8 @@ def _require_all_classes(targets: list[int], split: str, dataset: str) -> None:
         found = Counter(EMOTIONS[t] for t in targets)
         raise DataError(
             f"The {split} split of the dataset {dataset!r} has no image of {', '.join(missing)} "
-            f"(found: {', '.join(f'{n:,} {name}' for name, n in found.items()) or 'none of the six classes'})."
+            f"(found: {', '.join(f'{n:,} {name}' for name, n in found.items()) or 'none of the six classes'}); "
+            "each of the six is needed, so use a complete copy."
         )
 
 
@@ -342,18 +366,24 @@ def _require_all_classes(targets: list[int], split: str, dataset: str) -> None:
 
 
 def _decode(
-    rows: datasets.Dataset, column: str, dataset: str, split: str, skip_corrupt: bool, progress: bool
+    rows: datasets.Dataset,
+    kept: list[int],
+    column: str,
+    dataset: str,
+    split: str,
+    skip_corrupt: bool,
+    progress: bool,
 ) -> tuple[Tensor, list[int]]:
-    """Faces uint8 (N, 1, 48, 48) and the positions in `rows` of those that could be read."""
-    images = torch.empty(len(rows), 1, DATA_SIZE, DATA_SIZE, dtype=torch.uint8)
+    """Faces uint8 (N, 1, 48, 48) of the `kept` rows, and the positions in `kept` of those that could be read."""
+    images = torch.empty(len(kept), 1, DATA_SIZE, DATA_SIZE, dtype=torch.uint8)
     readable: list[int] = []
     corrupt: list[str] = []
-    bar = tqdm(total=len(rows), desc=f"decoding {split}", unit="image", disable=not progress, leave=False)
-    for row, value in enumerate(_encoded(rows, column)):
+    bar = tqdm(total=len(kept), desc=f"decoding {split}", unit="image", disable=not progress, leave=False)
+    for position, value in enumerate(_encoded(rows.select(kept), column)):
         try:
             images[len(readable)] = _face(value)
         except ImageError as error:
-            corrupt.append(f"image {row} of the {split} split ({_name(value)}): {error}")
+            corrupt.append(f"row {kept[position]} of the {split} split ({_name(value)}): {error}")
             if not skip_corrupt:
                 bar.close()
                 raise DataError(
@@ -361,13 +391,16 @@ def _decode(
                     "Repair or remove it, or leave such images out with --skip-corrupt."
                 ) from error
         else:
-            readable.append(row)
+            readable.append(position)
         bar.update()
     bar.close()
     for message in corrupt:
         log.warning("left out %s", message)
     if not readable:
-        raise DataError(f"None of the {len(rows)} images in the {split} split of {dataset!r} can be read.")
+        raise DataError(
+            f"None of the {len(kept)} images in the {split} split of the dataset {dataset!r} can be read "
+            f"(the first: {corrupt[0]}); check that its column {column!r} holds pictures."
+        )
     return images[: len(readable)], readable
 
 
@@ -383,7 +416,7 @@ def _face(value) -> Tensor:
     """Bytes, {bytes, path}, a string of numbers or a (nested) list of them -> uint8 (1, 48, 48)."""
     if isinstance(value, dict):
         value = value["bytes"] if value.get("bytes") is not None else value.get("path")
-    if isinstance(value, str) and value[:1].isdigit():
+    if isinstance(value, str) and value.lstrip()[:1].isdigit():
         value = value.split()
     if isinstance(value, list):
         value = _pixel_array(value)
@@ -394,9 +427,11 @@ def _face(value) -> Tensor:
 
 def _pixel_array(values: list) -> np.ndarray:
     try:
-        array = np.array(values, dtype=np.int64)
-    except (ValueError, OverflowError) as error:
+        array = np.array(values, dtype=np.float64)
+    except (ValueError, TypeError, OverflowError) as error:
         raise ImageError("The pixels are not whole numbers.") from error
+    if (array != np.floor(array)).any():  # also where a pixel is missing: NaN equals nothing
+        raise ImageError("The pixels are not whole numbers.")
     if array.ndim == 1:
         side = math.isqrt(array.size)
         if side == 0 or side * side != array.size:

@@ -1,6 +1,7 @@
 """Any picture a person or a dataset may hold -> an upright 8-bit RGB `PIL.Image`."""
 
 import io
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,9 @@ from fer_model.errors import ImageError
 
 MAX_PIXELS = 50_000_000
 """Larger pictures are refused before they are decoded: a file of 76 KB can unfold to gigabytes."""
+
+# What people's pictures are in. Pillow reads more, but for EPS it would start another program.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO", "PPM", "AVIF")
 
 
 def open_image(source: "str | Path | bytes | Image.Image | np.ndarray") -> Image.Image:
@@ -25,24 +29,32 @@ def open_image(source: "str | Path | bytes | Image.Image | np.ndarray") -> Image
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
-    if isinstance(source, Image.Image):
-        return _to_rgb(source)
     try:
+        if isinstance(source, Image.Image):
+            return _to_rgb(source)  # inside, too: Pillow may not have decoded it yet
         if isinstance(source, bytes):
             if not source:
                 raise ImageError("The picture is an empty file.")
             source = io.BytesIO(source)
         elif not Path(source).is_file():
             raise ImageError(f"There is no file {str(source)!r}.")
-        with Image.open(source) as image:
+        with Image.open(source, formats=_readable_formats()) as image:
             return _to_rgb(image)
     except UnidentifiedImageError as error:
         raise ImageError("The file is not a picture in a format that can be read (JPEG, PNG, WebP, …).") from error
     except Image.DecompressionBombError as error:  # Pillow's own guard, at about 179 million pixels
         raise ImageError(f"The picture is too large; at most {MAX_PIXELS:,} pixels are read.") from error
-    # Pillow's decoders raise all of these for damaged files
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except ImageError:
+        raise
+    except Exception as error:  # for damaged files Pillow's decoders raise nearly anything: OSError, SyntaxError, …
         raise ImageError(f"The picture is damaged or cut off ({error}).") from error
+
+
+@lru_cache(maxsize=1)
+def _readable_formats() -> tuple[str, ...]:
+    """Those of `_FORMATS` that this build of Pillow reads; it may come without AVIF or WebP."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
