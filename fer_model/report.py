@@ -1,7 +1,7 @@
 """The README's results table, filled from results/.
 
-    python -m fer_model.report           # rewrites the table in README.md
-    python -m fer_model.report --check   # exits with 1 if it is out of date
+python -m fer_model.report           # rewrites the table in README.md
+python -m fer_model.report --check   # exits with 1 if it is out of date
 """
 
 import argparse
