@@ -122,7 +122,7 @@ def main(args: argparse.Namespace) -> None:
             state_session_capacity=200,  # each holds a photo of at most 5 MB
             ssr_mode=False,  # one way of drawing the page, here and on a Space
         )
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         raise ModelError(f"The demo cannot listen there ({error}); choose another --host or --port.") from error
 
 

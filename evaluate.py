@@ -5,8 +5,9 @@
     python evaluate.py --model results/v2/models               # a folder
     accelerate launch --multi_gpu --num_processes 4 evaluate.py --version v2
 
-Prints the scores and writes metrics.json, visualizations/ and the model card beside the model
-(for a Hub model: results/user--name). Runs in float32, so that the same machine gives the same digits.
+Prints the scores and writes metrics.json and visualizations/ beside a folder called models, whose model
+card it fills (for a Hub model: results/user--name, and no card; for another folder: FOLDER-evaluation).
+Runs in float32; on a CPU the same machine gives the same digits.
 """
 
 # This script has the name of the Hugging Face library `evaluate`; see fer_model/hf_evaluate.py.
@@ -49,6 +50,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--limit", type=int, metavar="N", help="only N test images: a quick try, not a result (see --output-dir)"
     )
     parser.add_argument("--output-dir", type=Path, metavar="DIR", help="where the results go (default: with the model)")
+    parser.add_argument(
+        "--push-to-hub",
+        metavar="USER/NAME",
+        help="upload the model with its measured card (for a folder called models)",
+    )
     return parser.parse_args(argv)
 
 
@@ -59,10 +65,10 @@ def main(args: argparse.Namespace) -> dict:
     logging.getLogger("fer_model").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
     source = args.model or str(Path("results") / args.version / "models")
     output_dir = args.output_dir or _output_dir(source)
-    if args.limit and args.output_dir is None:
+    if args.limit is not None and args.output_dir is None:
         raise FERError("--limit gives a try-out, not a result: say with --output-dir where it may go.")
     model = FERModel.from_pretrained(source, revision=args.revision)
-    with accelerator.main_process_first():
+    with accelerator.local_main_process_first():
         test = data.load_fer(
             args.dataset,
             "test",
@@ -81,7 +87,7 @@ def main(args: argparse.Namespace) -> dict:
         "version": model.version,
         "model_sha256": hub.weights_digest(model),
         "dataset": args.dataset,
-        "command": _command(args, output_dir),
+        "command": _command(args, accelerator.num_processes),
         "environment": environment(accelerator.device),
     }
     measuring.draw(model.to(accelerator.device), test, logits, metrics, history, output_dir / "visualizations")
@@ -91,23 +97,30 @@ def main(args: argparse.Namespace) -> dict:
         hub.write_card(output_dir)
     _print(metrics)
     print(f"written: {output_dir / 'metrics.json'}, {output_dir / 'visualizations'}")
+    if args.push_to_hub:
+        if not (output_dir / "models").is_dir():
+            raise FERError(f"--push-to-hub uploads {output_dir / 'models'}, which is not there.")
+        print(hub.push_folder(output_dir, args.push_to_hub))
     return metrics
 
 
 def _output_dir(source: str) -> Path:
     folder = Path(source)
     if folder.is_dir():
-        return folder.parent if folder.name == "models" else folder.with_name(folder.name + "-evaluation")
+        name = folder.resolve().name
+        return folder.parent if name == "models" else folder.resolve().with_name(name + "-evaluation")
     return Path("results") / source.replace("/", "--")
 
 
 def _history_beside(source: str) -> dict | None:
-    path = Path(source).parent / "history.json"
-    return json.loads(path.read_text()) if Path(source).is_dir() and path.is_file() else None
+    """The history of the run that made a folder `models`; a folder of another name has none."""
+    folder, path = Path(source).resolve(), Path(source).resolve().parent / "history.json"
+    return json.loads(path.read_text()) if folder.is_dir() and folder.name == "models" and path.is_file() else None
 
 
-def _command(args: argparse.Namespace, output_dir: Path) -> str:
-    command = ["python", "evaluate.py"]
+def _command(args: argparse.Namespace, processes: int) -> str:
+    launcher = ["python"] if processes == 1 else ["accelerate", "launch", "--num_processes", str(processes)]
+    command = [*launcher, "evaluate.py"]
     command += ["--model", args.model] if args.model else ["--version", args.version]
     for flag in ("revision", "dataset", "dataset_revision", "limit", "output_dir"):
         if getattr(args, flag) is not None:
@@ -143,6 +156,6 @@ if __name__ == "__main__":
     try:
         main(parse_args())
     except FERError as error:
-        if os.environ.get("RANK", "0") == "0":
+        if os.environ.get("LOCAL_RANK", "0") == "0":
             print(f"evaluate.py: {error}", file=sys.stderr)
         sys.exit(2)

@@ -46,9 +46,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=_positive, help="images per step and process (default: the recipe's, 32)")
     parser.add_argument("--lr", type=_positive_float, help="learning rate (default: the recipe's, 3e-4 v1, 1e-4 v2)")
     parser.add_argument("--seed", type=int, default=0, help="of split, weights, shuffle and augmentation (default: 0)")
-    parser.add_argument("--output-dir", type=Path, metavar="DIR", help="where results go (default: results/VERSION)")
-    parser.add_argument("--resume", action="store_true", help="go on from the last finished epoch in the output folder")
-    parser.add_argument("--overwrite", action="store_true", help="begin anew although the output folder holds a run")
+    parser.add_argument(
+        "--output-dir",
+        type=Path,
+        metavar="DIR",
+        help="where results go; several machines must share it (default: results/VERSION, replacing what is there)",
+    )
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="go on from the last finished epoch in the output folder")
+    again.add_argument("--overwrite", action="store_true", help="begin anew although the output folder holds a run")
     parser.add_argument("--channels-last", action="store_true", help="NHWC memory layout: faster convolutions")
     parser.add_argument("--compile", action="store_true", help="torch.compile: a minute of waiting, then faster epochs")
     parser.add_argument(
@@ -69,7 +75,7 @@ def main(args: argparse.Namespace) -> dict:
     )
     logging.basicConfig(format="%(message)s")
     logging.getLogger("fer_model").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
-    with accelerator.main_process_first():  # one process downloads, the others read its cache
+    with accelerator.local_main_process_first():  # one process of each machine downloads, the others read its cache
         everything = data.load_fer(
             args.dataset,
             "train",
@@ -132,7 +138,7 @@ def _command(args: argparse.Namespace, accelerator) -> str:
     launch = ["accelerate", "launch", "--num_processes", str(accelerator.num_processes)]
     launch += ["--mixed_precision", accelerator.mixed_precision]
     own = ["train.py", "--version", args.version, "--dataset", args.dataset]
-    for flag in ("dataset_revision", "limit", "epochs", "batch_size", "lr", "seed"):
+    for flag in ("dataset_revision", "limit", "epochs", "batch_size", "lr", "seed", "threads"):
         if getattr(args, flag) is not None:
             own += ["--" + flag.replace("_", "-"), str(getattr(args, flag))]
     own += [
@@ -161,8 +167,8 @@ if __name__ == "__main__":
     try:
         main(parse_args())
     except FERError as error:
-        # every process fails alike; one voice is enough
-        if os.environ.get("RANK", "0") == "0":
+        # the processes of one machine fail alike; one voice is enough
+        if os.environ.get("LOCAL_RANK", "0") == "0":
             print(f"train.py: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

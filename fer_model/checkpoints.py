@@ -36,13 +36,32 @@ def save_checkpoint(checkpoints: Path, epoch: int, accelerator: Accelerator) -> 
         older = list(checkpoints.glob("epoch-*"))
         temporary.rename(checkpoints / f"epoch-{epoch:03d}")
         for folder in older:
+            # a half-deleted one is older than the new one, so nobody will resume from it
             shutil.rmtree(folder)
     accelerator.wait_for_everyone()
 
 
 def newest_checkpoint(checkpoints: Path) -> Path | None:
     """The folder of the last finished epoch, if there is one."""
-    return max(checkpoints.glob("epoch-*"), default=None)
+    return max(checkpoints.glob("epoch-*"), key=lambda folder: int(folder.name.removeprefix("epoch-")), default=None)
+
+
+def remove_checkpoints(checkpoints: Path) -> None:
+    """Rename, then delete: a run killed in between does not resume from half a checkpoint."""
+    if checkpoints.is_dir():
+        leaving = checkpoints.with_name(checkpoints.name + ".leaving")
+        shutil.rmtree(leaving, ignore_errors=True)
+        checkpoints.rename(leaving)
+        shutil.rmtree(leaving)
+
+
+def remove_old_results(output_dir: Path, accelerator: Accelerator, *, with_history: bool) -> None:
+    """Remove what was measured of other weights, just before new ones take their place."""
+    if accelerator.is_main_process:
+        for name in ("metrics.json", *(["history.json"] if with_history else [])):
+            (output_dir / name).unlink(missing_ok=True)
+        for picture in (output_dir / "visualizations").glob("*.png"):
+            picture.unlink()
 
 
 def require_same_run(history_file: Path, run: dict) -> None:

@@ -102,6 +102,8 @@ def limited(data: FERData, limit: int | None, seed: int) -> FERData:
     """
     if limit is None or limit >= len(data):
         return data
+    if limit < 1:
+        raise DataError(f"--limit {limit} is not a number above 0.")
     for wanted in range(limit, 0, -1):  # each class is rounded by itself, so their sum may exceed what is asked for
         _, chosen = stratified_split(data.labels, wanted / len(data), seed)
         if len(chosen) <= limit:

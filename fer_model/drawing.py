@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from fer_model.pipeline import Face, Result
+from fer_model.pipeline import Result
 
 _SELECTED, _OTHER = (255, 140, 0), (70, 160, 255)
 
@@ -42,11 +42,6 @@ def overlay(picture: Image.Image, heat_map: np.ndarray, opacity: float = 0.45, s
     heat = cv2.resize(heat_map.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR)
     colours = cv2.applyColorMap((heat.clip(0, 1) * 255).astype(np.uint8), cv2.COLORMAP_JET)[:, :, ::-1]
     return Image.fromarray(((1 - opacity) * face + opacity * colours).round().astype(np.uint8))
-
-
-def saw(face: Face, size: int = 320) -> Image.Image:
-    """What the network saw of a face, enlarged."""
-    return Image.fromarray(face.pixels).convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
 
 
 def _inside(box: tuple[int, int, int, int], photo: Image.Image, line: int) -> tuple[int, int, int, int]:

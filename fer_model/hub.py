@@ -8,7 +8,6 @@ import tempfile
 from pathlib import Path
 
 from huggingface_hub import EvalResult, HfApi, ModelCard, ModelCardData
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from fer_model.data import DEFAULT_DATASET
 from fer_model.errors import FERError
@@ -19,6 +18,9 @@ TEMPLATE = Path(__file__).parent / "card_template.md"
 
 FER2013_TEST_IMAGES = 5945
 """PublicTest and PrivateTest together, without their neutral images."""
+
+FER2013_TRAINING_IMAGES = 23_744
+"""FER2013's training set without its neutral images, before a validation set is cut from it."""
 
 
 def weights_digest(model: FERModel) -> str:
@@ -48,7 +50,7 @@ def model_card(results: Path, repo_id: str | None = None) -> str:
     if metrics and metrics["model_sha256"] != weights_digest(model):
         metrics = None
     card = ModelCard.from_template(
-        card_data=_card_data(model, metrics, repo_id),
+        card_data=_card_data(model, metrics, history, repo_id),
         template_path=str(TEMPLATE),
         version=model.version,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
@@ -81,7 +83,9 @@ def push_folder(results: Path, repo_id: str) -> str:
                 shutil.copy(results / "models" / name, folder)
             (Path(folder) / "README.md").write_text(model_card(results, repo_id), encoding="utf-8")
             api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Upload model, config and card")
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
+    except FERError:
+        raise
+    except Exception as error:  # HTTP, network and Xet errors share no base class
         again = shlex.join(["hf", "upload", repo_id, str(results / "models"), "."])
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise FERError(
@@ -100,7 +104,7 @@ def _read(path: Path) -> dict | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def _card_data(model: FERModel, metrics: dict | None, repo_id: str | None) -> ModelCardData:
+def _card_data(model: FERModel, metrics: dict | None, history: dict | None, repo_id: str | None) -> ModelCardData:
     results = []
     if metrics:
         for kind, name, key in (
@@ -111,7 +115,7 @@ def _card_data(model: FERModel, metrics: dict | None, repo_id: str | None) -> Mo
             results.append(
                 EvalResult(
                     task_type="image-classification",
-                    dataset_type=DEFAULT_DATASET,
+                    dataset_type=DEFAULT_DATASET if metrics["n"] == FER2013_TEST_IMAGES else metrics["dataset"],
                     dataset_name=_test_set(metrics),
                     dataset_split="test",
                     metric_type=kind,
@@ -125,10 +129,15 @@ def _card_data(model: FERModel, metrics: dict | None, repo_id: str | None) -> Mo
         license="mit",
         pipeline_tag="image-classification",
         tags=["facial-expression-recognition", "emotion-recognition", "fer2013", "grad-cam", "pytorch"],
-        datasets=[DEFAULT_DATASET],
+        datasets=[DEFAULT_DATASET] if _trained_on_fer2013(history) else None,
         metrics=["accuracy", "recall", "f1"],
         eval_results=results or None,
     )
+
+
+def _trained_on_fer2013(history: dict | None) -> bool:
+    """By the number of images: FER2013 has copies under many names."""
+    return bool(history) and sum(history["run"]["images"].values()) == FER2013_TRAINING_IMAGES
 
 
 def _test_set(metrics: dict) -> str:

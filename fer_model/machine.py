@@ -16,7 +16,7 @@ def share_cores(accelerator: Accelerator, threads: int | None = None) -> None:
     """
     if threads is None and accelerator.device.type == "cpu":
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        threads = max(1, cores // accelerator.num_processes)
+        threads = max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))  # processes on this machine
     if threads is not None:
         torch.set_num_threads(threads)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fer_model.configs import CONFIGS, DATA_SIZE, INPUT_SIZE, PIXEL_MEAN, PIXEL_STD
 from fer_model.errors import ModelError
-from fer_model.labels import EMOTIONS
+from fer_model.labels import EMOTIONS, ID2LABEL, LABEL2ID
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -23,8 +23,8 @@ _CARD_TEMPLATE = """---
 
 # Facial expression recogniser
 
-Untested weights: no measured results belong to this file.
-`python evaluate.py --model DIR` measures them and writes a full model card.
+This card holds no measured results. In the repository of `fer_model`, `python evaluate.py` measures a model and
+writes its full card.
 """
 
 
@@ -196,12 +196,12 @@ class FERModel(
 
 
 def describe(version: str) -> dict:
-    """The content of `config.json`: all that someone needs to use the weights without this code."""
+    """The content of `config.json`: the version, the classes and the input format."""
     return {
         "architectures": ["FERModel"],
         "version": version,
-        "id2label": {str(index): name for index, name in enumerate(EMOTIONS)},
-        "label2id": {name: index for index, name in enumerate(EMOTIONS)},
+        "id2label": {str(index): name for index, name in ID2LABEL.items()},
+        "label2id": dict(LABEL2ID),
         "input_size": INPUT_SIZE,
         "data_size": DATA_SIZE,
         "color": "grayscale, repeated in three channels",
@@ -235,7 +235,7 @@ def _fetch(source: str, filename: str, download: dict) -> Path:
             + " that you may read; check the name, and `hf auth login` if it is private. "
             f"({type(error).__name__})"
         ) from error
-    except OSError as error:
+    except Exception as error:  # network, disk and Xet errors share no base class
         raise ModelError(f"{source} could not be downloaded ({error}); check the network and try again.") from error
 
 

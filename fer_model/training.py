@@ -1,7 +1,6 @@
 """The training loop: epochs over Accelerate, history, checkpoints, resuming, early stopping."""
 
 import math
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,15 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from fer_model.augment import augment, enlarge, normalise, preprocess
-from fer_model.checkpoints import newest_checkpoint, require_same_run, save_checkpoint, save_model, write_history
+from fer_model.checkpoints import (
+    newest_checkpoint,
+    remove_checkpoints,
+    remove_old_results,
+    require_same_run,
+    save_checkpoint,
+    save_model,
+    write_history,
+)
 from fer_model.configs import Recipe
 from fer_model.data import FERData, batches
 from fer_model.errors import TrainingError
@@ -67,6 +74,8 @@ def make_accelerator(
         dynamo_plugin=TorchDynamoPlugin(backend="inductor", dynamic=False) if compile else None,
         log_with=tracker,
     )
+    if tracker and not accelerator.log_with:  # Accelerate drops a tracker it cannot import without a word
+        raise TrainingError(f"--tracker {tracker} needs its package: pip install {tracker}")
     share_cores(accelerator, threads)
     return accelerator
 
@@ -89,7 +98,7 @@ def fit(
     """Train until `recipe` says stop; the best weights by validation accuracy end up in `output_dir`/models.
 
     Every epoch writes a checkpoint and `history.json`; a run killed at any moment and resumed
-    gives the same history (but for the seconds) as one that was not.
+    gives, on a CPU, the same history (but for the seconds) as one that was not.
 
     Args:
         weights: class weights (6,), from `losses.class_weights`.
@@ -129,10 +138,7 @@ def fit(
         require_same_run(output_dir / "history.json", run)
     accelerator.wait_for_everyone()  # every process has looked before the main one changes anything
     if accelerator.is_main_process and not (newest and resume):
-        shutil.rmtree(checkpoints, ignore_errors=True)
-        # measured results of an earlier run must not stand beside the new weights
-        for name in ("metrics.json", "history.json"):
-            (output_dir / name).unlink(missing_ok=True)
+        remove_checkpoints(checkpoints)
 
     # different random numbers in each process, or all would augment and drop out alike
     set_seed(seed, device_specific=True)
@@ -177,11 +183,12 @@ def fit(
         }
         if not (math.isfinite(row["train_loss"]) and math.isfinite(row["validation_loss"])):
             raise TrainingError(
-                f"The loss is not a finite number in epoch {epoch}; use a smaller --lr, or --mixed_precision no. "
-                f"The last good state is in {checkpoints}."
+                f"The loss is not a finite number in epoch {epoch}; "
+                "begin anew with --overwrite and a smaller --lr, or with --mixed_precision no."
             )
         progress.epochs.append(row)
         if progress.best_epoch == epoch:
+            remove_old_results(output_dir, accelerator, with_history=epoch == 1)
             save_model(accelerator.unwrap_model(model, keep_torch_compile=False), output_dir / "models", accelerator)
         save_checkpoint(checkpoints, epoch, accelerator)
         stopped = _stop_reason(progress, recipe)
@@ -218,7 +225,7 @@ def predict(
 
 def _train_epoch(model, optimizer, loader, weights, recipe, accelerator, memory_format, description) -> dict:
     model.train()
-    sums = torch.zeros(4, device=accelerator.device, dtype=torch.float64)  # loss, weight, correct, images
+    seen = []  # loss, weight, correct: (3, images of a batch), left on the device so that nothing waits
     with _bar(loader, description, accelerator) as bar:
         for images, labels, _ in bar:
             inputs = normalise(augment(enlarge(images), recipe.augmentation)).contiguous(memory_format=memory_format)
@@ -229,12 +236,13 @@ def _train_epoch(model, optimizer, loader, weights, recipe, accelerator, memory_
             optimizer.step()
             optimizer.zero_grad()
             correct = logits.argmax(dim=1) == labels
-            seen = accelerator.gather_for_metrics((losses.detach(), weights[labels], correct))
-            sums += torch.stack([part.double().sum() for part in (*seen, torch.ones_like(seen[2]))])
-    loss_sum, weight_sum, correct_sum, count = sums.tolist()
-    if count != len(loader.dataset):
-        raise RuntimeError(f"{count:.0f} images were counted in an epoch of {len(loader.dataset)}")
-    return {"train_loss": loss_sum / weight_sum, "train_accuracy": correct_sum / count}
+            parts = accelerator.gather_for_metrics((losses.detach(), weights[labels], correct.float()))
+            seen.append(torch.stack(parts))
+    images_seen = torch.cat(seen, dim=1).cpu().double()  # on the CPU, since not every device knows float64
+    if images_seen.shape[1] != len(loader.dataset):
+        raise RuntimeError(f"{images_seen.shape[1]} images were counted in an epoch of {len(loader.dataset)}")
+    loss_sum, weight_sum, correct_sum = images_seen.sum(dim=1).tolist()
+    return {"train_loss": loss_sum / weight_sum, "train_accuracy": correct_sum / len(loader.dataset)}
 
 
 def _validation_scores(logits: Tensor, labels: Tensor, weights: Tensor) -> dict:

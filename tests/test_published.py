@@ -1,0 +1,36 @@
+"""The published weights really score what their metrics.json says, on the real test set."""
+
+import json
+from pathlib import Path
+
+import pytest
+from accelerate import Accelerator
+
+from fer_model.data import load_fer
+from fer_model.measuring import measure, predict_all
+from fer_model.modeling import FERModel
+
+ROOT = Path(__file__).parent.parent
+
+# another processor sums in another order, which may turn over an image or two that lie on a border
+TOLERANCE = 0.002
+
+
+@pytest.fixture(scope="module")
+def test_set(fer_dataset):
+    return load_fer(str(fer_dataset), "test", progress=False)
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_the_published_weights_score_what_is_published(version, test_set):
+    folder = ROOT / "results" / version
+    published = json.loads((folder / "metrics.json").read_text())
+    logits, labels = predict_all(FERModel.from_pretrained(folder / "models"), test_set, Accelerator(cpu=True))
+    measured = measure(logits, labels, test_set.usage, json.loads((folder / "history.json").read_text()))
+    for figure in ("accuracy", "macro_f1", "ece"):
+        assert measured[figure] == pytest.approx(published[figure], abs=TOLERANCE)
+    assert measured["private_test"]["accuracy"] == pytest.approx(published["private_test"]["accuracy"], abs=TOLERANCE)
+    supports = {name: scores["support"] for name, scores in published["per_class"].items()}
+    assert {name: scores["support"] for name, scores in measured["per_class"].items()} == supports
+    met = {name: item["met"] for name, item in published["expectations"].items()}
+    assert {name: item["met"] for name, item in measured["expectations"].items()} == met
