@@ -17,16 +17,16 @@ TOLERANCE = 0.002
 
 
 @pytest.fixture(scope="module")
-def test_set(fer_dataset):
+def faces(fer_dataset):
     return load_fer(str(fer_dataset), "test", progress=False)
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_the_published_weights_score_what_is_published(version, test_set):
+def test_the_published_weights_score_what_is_published(version, faces):
     folder = ROOT / "results" / version
     published = json.loads((folder / "metrics.json").read_text())
-    logits, labels = predict_all(FERModel.from_pretrained(folder / "models"), test_set, Accelerator(cpu=True))
-    measured = measure(logits, labels, test_set.usage, json.loads((folder / "history.json").read_text()))
+    logits, labels = predict_all(FERModel.from_pretrained(folder / "models"), faces, Accelerator(cpu=True))
+    measured = measure(logits, labels, faces.usage, json.loads((folder / "history.json").read_text()))
     for figure in ("accuracy", "macro_f1", "ece"):
         assert measured[figure] == pytest.approx(published[figure], abs=TOLERANCE)
     assert measured["private_test"]["accuracy"] == pytest.approx(published["private_test"]["accuracy"], abs=TOLERANCE)
