@@ -55,8 +55,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on from the last finished epoch in the output folder")
     again.add_argument("--overwrite", action="store_true", help="begin anew although the output folder holds a run")
-    parser.add_argument("--channels-last", action="store_true", help="NHWC memory layout: faster convolutions")
-    parser.add_argument("--compile", action="store_true", help="torch.compile: a minute of waiting, then faster epochs")
+    parser.add_argument("--channels-last", action="store_true", help="NHWC memory layout, which may suit the processor")
+    parser.add_argument("--compile", action="store_true", help="torch.compile: waits a minute or two, and may pay off")
     parser.add_argument(
         "--threads", type=_positive, help="CPU threads of each process (default: the cores, shared out)"
     )
