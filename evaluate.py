@@ -2,6 +2,7 @@
 
     python evaluate.py --version v2 --dataset ../shared/data/fer2013
     python evaluate.py --model user/name                       # a model on the Hub
+    python evaluate.py --model user/name --push-results        # and write its figures into its card there
     python evaluate.py --model results/v2/models               # a folder
     accelerate launch --multi_gpu --num_processes 4 evaluate.py --version v2
 
@@ -14,15 +15,12 @@ Runs in float32; on a CPU the same machine gives the same digits.
 
 import argparse
 import json
-import logging
-import os
 import shlex
-import sys
 from pathlib import Path
 
 from accelerate import Accelerator
 
-from fer_model import data, hub, measuring
+from fer_model import cli, data, hub, measuring
 from fer_model.configs import CONFIGS
 from fer_model.errors import FERError
 from fer_model.labels import EMOTIONS
@@ -38,22 +36,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     which.add_argument("--version", choices=list(CONFIGS), default="v2", help="evaluate results/VERSION (default: v2)")
     which.add_argument("--model", metavar="ID_OR_PATH", help="a Hub id or a folder with the model's files instead")
     parser.add_argument("--revision", metavar="REV", help="branch, tag or commit of a Hub model")
-    parser.add_argument(
-        "--dataset",
-        default=data.DEFAULT_DATASET,
-        metavar="ID_OR_PATH",
-        help="Hub id, folder or CSV whose test split is measured (default: %(default)s)",
-    )
-    parser.add_argument("--dataset-revision", metavar="REV", help="branch, tag or commit of a Hub dataset")
-    parser.add_argument("--skip-corrupt", action="store_true", help="leave unreadable images out instead of stopping")
+    cli.add_dataset_arguments(parser)
     parser.add_argument(
         "--limit", type=int, metavar="N", help="only N test images: a quick try, not a result (see --output-dir)"
     )
     parser.add_argument("--output-dir", type=Path, metavar="DIR", help="where the results go (default: with the model)")
+    cli.add_push_arguments(parser, "the model with its measured card (for a folder called models)")
     parser.add_argument(
-        "--push-to-hub",
-        metavar="USER/NAME",
-        help="upload the model with its measured card (for a folder called models)",
+        "--push-results",
+        action="store_true",
+        help="with --model user/name: write the figures into its card on the Hub, and change nothing else there",
     )
     return parser.parse_args(argv)
 
@@ -61,21 +53,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> dict:
     accelerator = Accelerator(mixed_precision="no")
     share_cores(accelerator)
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("fer_model").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
     source = args.model or str(Path("results") / args.version / "models")
     output_dir = args.output_dir or _output_dir(source)
     if args.limit is not None and args.output_dir is None:
         raise FERError("--limit gives a try-out, not a result: say with --output-dir where it may go.")
-    model = FERModel.from_pretrained(source, revision=args.revision)
-    with accelerator.local_main_process_first():
-        test = data.load_fer(
-            args.dataset,
-            "test",
-            revision=args.dataset_revision,
-            skip_corrupt=args.skip_corrupt,
-            progress=accelerator.is_main_process,
-        )
+    _check_push(args, source, output_dir, accelerator)
+    revision = hub.commit_of(source, args.revision) if args.push_results else args.revision
+    model = FERModel.from_pretrained(source, revision=revision)
+    test = cli.load_split(args, "test", accelerator)
     test = data.limited(test, args.limit, seed=0)
     history = _history_beside(source)
     logits, labels = measuring.predict_all(model, test, accelerator)
@@ -98,10 +83,24 @@ def main(args: argparse.Namespace) -> dict:
     _print(metrics)
     print(f"written: {output_dir / 'metrics.json'}, {output_dir / 'visualizations'}")
     if args.push_to_hub:
-        if not (output_dir / "models").is_dir():
-            raise FERError(f"--push-to-hub uploads {output_dir / 'models'}, which is not there.")
-        print(hub.push_folder(output_dir, args.push_to_hub))
+        print(hub.push_folder(output_dir, args.push_to_hub, args.private))
+    if args.push_results:
+        print(hub.push_results(source, args.revision, revision, model, metrics))
     return metrics
+
+
+def _check_push(args: argparse.Namespace, source: str, output_dir: Path, accelerator: Accelerator) -> None:
+    """Find out before the measuring, which takes minutes, what would keep its results from being pushed."""
+    if args.push_to_hub and not (output_dir / "models").is_dir():
+        raise FERError(f"--push-to-hub uploads {output_dir / 'models'}, which is not there.")
+    if args.push_results and (not args.model or Path(source).exists()):
+        raise FERError("--push-results needs --model user/name, a model on the Hub; for a folder use --push-to-hub.")
+    if args.push_results and args.limit is not None:
+        raise FERError("--limit gives a try-out, not a result: leave out --push-results.")
+    if accelerator.is_main_process and args.push_to_hub:
+        hub.prepare_push(args.push_to_hub, args.private)
+    if accelerator.is_main_process and args.push_results:
+        hub.require_writer(source)
 
 
 def _output_dir(source: str) -> Path:
@@ -153,9 +152,4 @@ def _print(metrics: dict) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(parse_args())
-    except FERError as error:
-        if os.environ.get("LOCAL_RANK", "0") == "0":
-            print(f"evaluate.py: {error}", file=sys.stderr)
-        sys.exit(2)
+    cli.run("evaluate.py", lambda: main(parse_args()))

@@ -12,16 +12,12 @@ history.json, visualizations/, and checkpoints/ for --resume.
 
 import argparse
 import dataclasses
-import logging
-import os
 import shlex
-import sys
 from pathlib import Path
 
-from fer_model import data, losses, plots, training
+from fer_model import cli, data, losses, plots, training
 from fer_model.configs import CONFIGS
-from fer_model.errors import FERError
-from fer_model.hub import push_folder, write_card
+from fer_model.hub import prepare_push, push_folder, write_card
 from fer_model.labels import EMOTIONS
 from fer_model.modeling import FERModel
 
@@ -33,14 +29,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--version", choices=list(CONFIGS), default="v2", help="the network and its recipe (default: v2)"
     )
-    parser.add_argument(
-        "--dataset",
-        default=data.DEFAULT_DATASET,
-        metavar="ID_OR_PATH",
-        help="Hub id, folder (parquet, WebDataset, images by class) or Kaggle's fer2013.csv (default: %(default)s)",
-    )
-    parser.add_argument("--dataset-revision", metavar="REV", help="branch, tag or commit of a Hub dataset")
-    parser.add_argument("--skip-corrupt", action="store_true", help="leave unreadable images out instead of stopping")
+    cli.add_dataset_arguments(parser)
     parser.add_argument("--limit", type=_positive, metavar="N", help="use at most N training images, for a quick try")
     parser.add_argument("--epochs", type=_positive, help="at most this many (default: the recipe's, 60)")
     parser.add_argument("--batch-size", type=_positive, help="images per step and process (default: the recipe's, 32)")
@@ -63,7 +52,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--tracker", choices=("tensorboard", "trackio", "wandb"), help="also log to this tracker (pip install it first)"
     )
-    parser.add_argument("--push-to-hub", metavar="USER/NAME", help="upload the best model to the Hub at the end")
+    cli.add_push_arguments(parser, "the best model to the Hub at the end")
     return parser.parse_args(argv)
 
 
@@ -73,16 +62,9 @@ def main(args: argparse.Namespace) -> dict:
     accelerator = training.make_accelerator(
         output_dir, args.seed, compile=args.compile, tracker=args.tracker, threads=args.threads
     )
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("fer_model").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
-    with accelerator.local_main_process_first():  # one process of each machine downloads, the others read its cache
-        everything = data.load_fer(
-            args.dataset,
-            "train",
-            revision=args.dataset_revision,
-            skip_corrupt=args.skip_corrupt,
-            progress=accelerator.is_main_process,
-        )
+    if args.push_to_hub and accelerator.is_main_process:
+        prepare_push(args.push_to_hub, args.private)  # hours before it is needed
+    everything = cli.load_split(args, "train", accelerator)
     everything = data.limited(everything, args.limit, args.seed)
     recipe = _recipe(args)
     larger, smaller = data.stratified_split(everything.labels, recipe.validation_fraction, args.seed)
@@ -123,7 +105,7 @@ def main(args: argparse.Namespace) -> dict:
             f"Model in {output_dir / 'models'}"
         )
         if args.push_to_hub:
-            print(push_folder(output_dir, args.push_to_hub))
+            print(push_folder(output_dir, args.push_to_hub, args.private))
     return history
 
 
@@ -164,13 +146,8 @@ def _positive_float(text: str) -> float:
 
 
 if __name__ == "__main__":
-    try:
-        main(parse_args())
-    except FERError as error:
-        # the processes of one machine fail alike; one voice is enough
-        if os.environ.get("LOCAL_RANK", "0") == "0":
-            print(f"train.py: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\ntrain.py: interrupted; the same command with --resume goes on from the last epoch", file=sys.stderr)
-        sys.exit(130)
+    cli.run(
+        "train.py",
+        lambda: main(parse_args()),
+        if_interrupted="interrupted; the same command with --resume goes on from the last epoch",
+    )

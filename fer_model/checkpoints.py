@@ -17,9 +17,13 @@ def save_model(model: FERModel, folder: Path, accelerator: Accelerator) -> None:
         return
     temporary = folder.with_name(folder.name + ".writing")
     shutil.rmtree(temporary, ignore_errors=True)
-    model.save_pretrained(temporary)
     folder.mkdir(parents=True, exist_ok=True)
-    for file in temporary.iterdir():
+    if (folder / "README.md").is_file():  # a person's own sentences in it are to stay
+        temporary.mkdir()
+        shutil.copy(folder / "README.md", temporary)
+    model.save_pretrained(temporary)
+    # the card first: from then on it claims nothing of the old weights, nor yet of the new
+    for file in sorted(temporary.iterdir(), key=lambda file: file.name != "README.md"):
         os.replace(file, folder / file.name)
     temporary.rmdir()
 

@@ -17,6 +17,10 @@ PIXEL_STD = 0.5
 """Pixels in [0, 1] become (x - 0.5) / 0.5, hence [-1, 1]."""
 
 
+DEFAULT_DATASET = "clip-benchmark/wds_fer2013"
+"""FER2013 on the Hub, unless another is named."""
+
+
 @dataclass(frozen=True)
 class Architecture:
     """One entry of `filters` and of `convs` per block, from the input on."""

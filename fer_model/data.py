@@ -15,16 +15,16 @@ import datasets
 import numpy as np
 import torch
 from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from fer_model.augment import to_face
-from fer_model.configs import DATA_SIZE
+from fer_model.configs import DATA_SIZE, DEFAULT_DATASET
 from fer_model.errors import DataError, ImageError
+from fer_model.hub_errors import explain
 from fer_model.images import open_image
 from fer_model.labels import DROPPED, EMOTIONS, LABEL2ID, canonical_name
-
-DEFAULT_DATASET = "clip-benchmark/wds_fer2013"
 
 IMAGE_COLUMNS = ("image", "jpg", "png", "webp", "jpeg", "img", "img_bytes", "pixels")
 LABEL_COLUMNS = ("label", "labels", "cls", "emotion", "emotions", "class", "expression")
@@ -186,20 +186,10 @@ def _load(dataset: str, revision: str | None) -> datasets.DatasetDict:
             loaded = datasets.load_dataset(str(path), cache_dir=_cache_for(path))
         else:
             loaded = datasets.load_dataset(dataset, revision=revision)
-    except ConnectionError as error:
+    except Exception as error:  # the network's and the Hub's, and whatever its readers raise: pyarrow, tarfile, …
+        where = f" at revision {revision!r}" if revision else ""
         raise DataError(
-            f"The dataset {dataset!r} is not in the local cache and the Hub cannot be reached; "
-            "check the network (and HF_HUB_OFFLINE), or give a local folder with --dataset."
-        ) from error
-    except datasets.exceptions.DatasetNotFoundError as error:
-        raise DataError(
-            f"The Hub has no dataset {dataset!r}"
-            + (f" at revision {revision!r}" if revision else "")
-            + " that you may read; check the id, and `hf auth login` if it is private."
-        ) from error
-    except Exception as error:  # `datasets` lets through whatever its readers raise: pyarrow, tarfile, json, …
-        raise DataError(
-            f"The dataset {dataset!r} could not be read ({type(error).__name__}: {_first_line(error)}); "
+            f"The dataset {dataset!r}{where} could not be read: {explain(error)}. "
             "--dataset takes a Hub id, a folder of parquet files, WebDataset shards or images, or Kaggle's CSV."
         ) from error
     return loaded
@@ -214,10 +204,6 @@ def _cache_for(path: Path) -> str:
     files = sorted(p for p in path.resolve().rglob("*") if p.is_file())
     state = [(str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in files]
     return str(Path(datasets.config.HF_DATASETS_CACHE) / "local" / datasets.fingerprint.Hasher.hash(state))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or ["no message"])[0]
 
 
 def _kaggle_csv(path: Path) -> Path | None:
@@ -309,9 +295,12 @@ def _classnames_file(dataset: str, revision: str | None) -> tuple[str, ...] | No
             return None
         try:
             path = Path(hf_hub_download(dataset, "classnames.txt", repo_type="dataset", revision=revision))
-        except Exception as error:  # absent, private, offline: the caller knows what to do without it
-            log.debug("no classnames.txt: %s", error)
+        except EntryNotFoundError:  # there is none, or, offline, none in the cache
             return None
+        except Exception as error:  # see hub_errors
+            raise DataError(
+                f"classnames.txt of the dataset {dataset!r} could not be read: {explain(error)}."
+            ) from error
     return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
 
 

@@ -1,26 +1,22 @@
-"""The model card, filled from what was measured, and the upload to the Hugging Face Hub."""
+"""Between a results folder and the Hugging Face Hub: the card from measured files, the upload, the results' upload."""
 
 import hashlib
 import json
-import shlex
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
-from huggingface_hub import EvalResult, HfApi, ModelCard, ModelCardData
+from huggingface_hub import CommitOperationAdd, HfApi, get_token, hf_hub_url
 
-from fer_model.data import DEFAULT_DATASET
+from fer_model import card
 from fer_model.errors import FERError
-from fer_model.labels import EMOTIONS
-from fer_model.modeling import CONFIG_FILE, WEIGHTS_FILE, FERModel
+from fer_model.hub_errors import explain
+from fer_model.hub_files import CONFIG_FILE, WEIGHTS_FILE, hub_card
+from fer_model.modeling import FERModel
 
-TEMPLATE = Path(__file__).parent / "card_template.md"
-
-FER2013_TEST_IMAGES = 5945
-"""PublicTest and PrivateTest together, without their neutral images."""
-
-FER2013_TRAINING_IMAGES = 23_744
-"""FER2013's training set without its neutral images, before a validation set is cut from it."""
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def weights_digest(model: FERModel) -> str:
@@ -33,143 +29,191 @@ def weights_digest(model: FERModel) -> str:
 
 
 def write_card(results: Path) -> Path:
-    """Write `results`/models/README.md from the metrics.json and history.json beside that folder.
+    """Bring `results`/models/README.md up to date with the metrics.json and history.json beside that folder.
 
-    Metrics of other weights than the ones in the folder are left out.
+    Metrics of other weights than the ones in the folder are left out. What a person wrote outside the
+    generated sections stays.
     """
     path = results / "models" / "README.md"
-    path.write_text(model_card(results), encoding="utf-8")
+    old = path.read_text(encoding="utf-8") if path.is_file() else ""
+    path.write_text(card.merged(old, model_card(results)), encoding="utf-8")
     return path
 
 
-def model_card(results: Path, repo_id: str | None = None) -> str:
-    """The card's text; `repo_id` is the Hub id its examples name (default: the local folder)."""
+def model_card(results: Path, repo_id: str | None = None, wheel: str | None = None) -> str:
+    """The generated card; its examples name `repo_id`, a Hub id, and the address of a wheel, if given."""
     model = FERModel.from_pretrained(results / "models")
-    history = _read(results / "history.json")
     metrics = _read(results / "metrics.json")
     if metrics and metrics["model_sha256"] != weights_digest(model):
         metrics = None
-    card = ModelCard.from_template(
-        card_data=_card_data(model, metrics, history, repo_id),
-        template_path=str(TEMPLATE),
-        version=model.version,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        emotions=EMOTIONS,
-        source=repo_id or (results / "models").as_posix(),
+    return card.render(
+        model.version,
+        model.parameter_count,
+        folder=_as_named_in_readme(results / "models"),
+        repo_id=repo_id,
         metrics=metrics,
-        parts=[(name, part) for name, part in _parts(metrics) if part],
-        test_set=_test_set(metrics) if metrics else "",
-        summary=_summary(metrics),
-        history=history,
-        training=_training(history) if history else "",
-        best=history["epochs"][history["best_epoch"] - 1] if history else None,
-        percent=lambda share: f"{share:.1%}".replace("%", " %"),
+        history=_read(results / "history.json"),
+        wheel=wheel,
     )
-    return str(card).rstrip() + "\n"
 
 
-def push_folder(results: Path, repo_id: str) -> str:
-    """Upload the model's three files to the Hub, creating the repository if need be; returns its address.
+def prepare_push(repo_id: str, private: bool = False) -> str:
+    """Make sure, before hours of work, that a push can succeed: log in, and create the repository if need be.
+
+    Returns:
+        The full id, "user/name".
+
+    Raises:
+        FERError: nobody is logged in, the token may not write, or the Hub cannot be reached.
+    """
+    require_writer(repo_id)
+    try:
+        return HfApi().create_repo(repo_id, private=private or None, exist_ok=True).repo_id
+    except Exception as error:  # see hub_errors
+        raise FERError(f"{repo_id} cannot be pushed to: {explain(error)}.") from error
+
+
+def require_writer(repo_id: str) -> None:
+    """Stop unless the token is valid, may write, and is of `repo_id`'s owner or of a member of it.
+
+    Raises:
+        FERError: with what to do.
+    """
+    if not get_token():
+        raise FERError(f"{repo_id} cannot be pushed to: you are not logged in; run `hf auth login`, or set HF_TOKEN.")
+    try:
+        me = HfApi().whoami()
+    except Exception as error:  # see hub_errors
+        raise FERError(f"{repo_id} cannot be pushed to: {explain(error)}.") from error
+    mine = [me["name"], *(organisation["name"] for organisation in me.get("orgs", []))]
+    if "/" in repo_id and repo_id.split("/")[0] not in mine:
+        raise FERError(f"{repo_id} cannot be pushed to: you are logged in as {me['name']}; use {me['name']}/NAME.")
+    if me.get("auth", {}).get("accessToken", {}).get("role") == "read":
+        raise FERError(
+            f"{repo_id} cannot be pushed to: your token may only read; "
+            "make one that may write at https://huggingface.co/settings/tokens and run `hf auth login`."
+        )
+
+
+def push_folder(results: Path, repo_id: str, private: bool = False) -> str:
+    """Upload weights, config, card and the package's wheel to the Hub in one commit; returns a sentence.
+
+    The repository is created if need be. A card that is there already keeps what people wrote in it.
 
     Raises:
         FERError: the upload failed. Nothing local is changed; the message says how to try again.
     """
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (results / "models" / name).is_file():
+            raise FERError(f"There is nothing to push: {results / 'models' / name} is not there.")
+    again = f"python -m fer_model push {results} {repo_id}"
+    repo_id = prepare_push(repo_id, private)
     try:
-        api = HfApi()
-        repo_id = api.create_repo(repo_id, exist_ok=True).repo_id
-        # from a copy, because the card on the Hub names the Hub id in its examples
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            wheel = build_wheel(folder)
             for name in (CONFIG_FILE, WEIGHTS_FILE):
                 shutil.copy(results / "models" / name, folder)
-            (Path(folder) / "README.md").write_text(model_card(results, repo_id), encoding="utf-8")
-            api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Upload model, config and card")
+            new = model_card(results, repo_id, hf_hub_url(repo_id, wheel.name) if wheel else None)
+            local = (results / "models" / "README.md").read_text(encoding="utf-8")
+            there = hub_card(repo_id)
+            (folder / "README.md").write_text(card.merged(there or local, new), encoding="utf-8", newline="")
+            HfApi().upload_folder(
+                repo_id=repo_id,
+                folder_path=folder,
+                commit_message="Upload model, config, card and package",
+                delete_patterns=["*.whl"],  # of an older version of the package
+            )
     except FERError:
         raise
-    except Exception as error:  # HTTP, network and Xet errors share no base class
-        again = shlex.join(["hf", "upload", repo_id, str(results / "models"), "."])
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    except Exception as error:  # see hub_errors
         raise FERError(
-            f"The upload to {repo_id} failed ({type(error).__name__}: {reason}). "
-            f"Nothing is lost: the model is in {results / 'models'}. "
-            f"Log in with `hf auth login` if need be; try again with:\n  {again}"
+            f"The upload to {repo_id} failed: {explain(error)}. "
+            f"Nothing is lost: the model is in {results / 'models'}. To try again:\n  {again}"
         ) from error
-    return f"pushed to {repo_id}"
+    unsent = there and card.personal(local) != card.personal(there) and card.personal(local) != card.personal(new)
+    note = " (your own text in the local card was not sent: the card on the Hub keeps the one it has)" if unsent else ""
+    return f"pushed to {repo_id}{note}"
 
 
-def _parts(metrics: dict | None) -> list[tuple[str, dict | None]]:
-    return [("test", metrics), ("PrivateTest alone", metrics["private_test"])] if metrics else []
+def commit_of(repo_id: str, revision: str | None) -> str:
+    """The commit that a branch or tag of a model on the Hub is at now.
+
+    Raises:
+        FERError: there is none, or the Hub cannot be asked.
+    """
+    try:
+        return HfApi().model_info(repo_id, revision=revision).sha
+    except Exception as error:  # see hub_errors
+        raise FERError(f"{repo_id} cannot be looked up: {explain(error)}.") from error
+
+
+def push_results(repo_id: str, branch: str | None, measured: str, model: FERModel, metrics: dict) -> str:
+    """Write measured figures into the card of a model on the Hub, and change nothing else in it.
+
+    Args:
+        branch: whose card is changed (default: main).
+        measured: the commit whose weights were measured; where the branch holds others by now, nothing is written.
+
+    Raises:
+        FERError: the weights have changed since, or the upload failed.
+    """
+    api = HfApi()
+    branch = branch or "main"
+    try:
+        head = commit_of(repo_id, branch)
+        old_weights, new_weights = (api.get_paths_info(repo_id, WEIGHTS_FILE, revision=r) for r in (measured, head))
+        if [file.blob_id for file in old_weights] != [file.blob_id for file in new_weights]:
+            raise FERError(
+                f"The weights of {repo_id} at {branch!r} are not the ones that were measured; measure them anew."
+            )
+        old = hub_card(repo_id, head) or ""
+        new = card.with_results(
+            old, card.render(model.version, model.parameter_count, repo_id=repo_id, metrics=metrics)
+        )
+        if new == old:
+            return f"{repo_id} holds these results already"
+        api.create_commit(
+            repo_id,
+            [CommitOperationAdd("README.md", new.encode())],
+            commit_message="Results measured by evaluate.py",
+            revision=branch,
+            parent_commit=head,  # what somebody writes at this moment is not overwritten: the Hub answers 412
+        )
+    except FERError:
+        raise
+    except Exception as error:  # see hub_errors
+        raise FERError(f"The results could not be written to {repo_id}: {explain(error)}.") from error
+    return f"results written to the card of {repo_id}"
+
+
+def build_wheel(folder: Path) -> Path | None:
+    """The package as a wheel in `folder`, so that others can install it; None outside a clone of the repository.
+
+    Raises:
+        FERError: setuptools could not build it.
+    """
+    if not (ROOT / "pyproject.toml").is_file():
+        return None
+    with tempfile.TemporaryDirectory() as temporary:  # setuptools leaves its traces where it builds
+        source = Path(temporary)
+        for name in ("pyproject.toml", "LICENSE"):
+            shutil.copy(ROOT / name, source)
+        shutil.copytree(ROOT / "fer_model", source / "fer_model", ignore=shutil.ignore_patterns("__pycache__"))
+        code = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
+        command = [sys.executable, "-c", code, str(folder.resolve())]
+        done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise FERError(f"The package could not be built ({last}); `pip install -U setuptools` may help.")
+    return next(folder.glob("*.whl"))
+
+
+def _as_named_in_readme(folder: Path) -> str:
+    """From the root of the repository, wherever the command was started, if it is in there."""
+    resolved = folder.resolve()
+    return (resolved.relative_to(ROOT) if resolved.is_relative_to(ROOT) else folder).as_posix()
 
 
 def _read(path: Path) -> dict | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def _card_data(model: FERModel, metrics: dict | None, history: dict | None, repo_id: str | None) -> ModelCardData:
-    results = []
-    if metrics:
-        for kind, name, key in (
-            ("accuracy", "Accuracy", "accuracy"),
-            ("recall", "Macro recall", "macro_recall"),
-            ("f1", "Macro F1", "macro_f1"),
-        ):
-            results.append(
-                EvalResult(
-                    task_type="image-classification",
-                    dataset_type=DEFAULT_DATASET if metrics["n"] == FER2013_TEST_IMAGES else metrics["dataset"],
-                    dataset_name=_test_set(metrics),
-                    dataset_split="test",
-                    metric_type=kind,
-                    metric_name=name,
-                    metric_value=round(metrics[key], 4),
-                )
-            )
-    return ModelCardData(
-        model_name=repo_id.split("/")[-1] if repo_id else f"fer2013-{model.version}",
-        library_name="fer-model",
-        license="mit",
-        pipeline_tag="image-classification",
-        tags=["facial-expression-recognition", "emotion-recognition", "fer2013", "grad-cam", "pytorch"],
-        datasets=[DEFAULT_DATASET] if _trained_on_fer2013(history) else None,
-        metrics=["accuracy", "recall", "f1"],
-        eval_results=results or None,
-    )
-
-
-def _trained_on_fer2013(history: dict | None) -> bool:
-    """By the number of images: FER2013 has copies under many names."""
-    return bool(history) and sum(history["run"]["images"].values()) == FER2013_TRAINING_IMAGES
-
-
-def _test_set(metrics: dict) -> str:
-    """The test images in words; a set of another size than FER2013's is not called FER2013."""
-    if metrics["n"] == FER2013_TEST_IMAGES:
-        return f"FER2013's test set without neutral ({metrics['n']:,} images)"
-    return f"the test split of {metrics['dataset']} without neutral ({metrics['n']:,} images)"
-
-
-def _summary(metrics: dict | None) -> str:
-    if not metrics:
-        return "These weights have not been measured."
-    return (
-        f"On {_test_set(metrics)} it is right in {metrics['accuracy']:.1%}; "
-        f"its mean recall over the classes is {metrics['macro_recall']:.1%}."
-    ).replace("%", " %")
-
-
-def _training(history: dict) -> str:
-    run = history["run"]
-    recipe = run["recipe"]
-    augmentation = recipe["augmentation"]
-    precision = {"no": "float32", "bf16": "bfloat16 mixed precision", "fp16": "float16 mixed precision"}
-    seconds = sum(row["seconds"] for row in history["epochs"])
-    return (
-        f"Adam, learning rate {recipe['lr']:g}, weight decay {recipe['weight_decay']:g}, batches of "
-        f"{recipe['batch_size']} on {run['num_processes']} process{'es' if run['num_processes'] > 1 else ''}, "
-        f"cross-entropy weighted by inverse class frequency, no schedule and no label smoothing. "
-        f"Augmentation: mirror image with probability {augmentation['flip']:g}, rotation up to "
-        f"{augmentation['rotation']:g}°, shift up to {augmentation['translation']:.0%}".replace("%", " %")
-        + f". {run['images']['train']:,} training and {run['images']['validation']:,} validation images, "
-        f"seed {run['seed']}, "
-        f"{precision.get(run['mixed_precision'], run['mixed_precision'])}, on {run['environment']['processor']} "
-        f"({run['environment']['device']}, {run['environment']['threads']} threads), {seconds / 60:.0f} minutes."
-    )

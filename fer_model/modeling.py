@@ -1,31 +1,20 @@
 """The network, top to bottom: attention, block, model, and its life on the Hugging Face Hub."""
 
 import json
+import tempfile
 from pathlib import Path
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
+from huggingface_hub import HfApi, ModelCard, PyTorchModelHubMixin
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from fer_model import card
 from fer_model.configs import CONFIGS, DATA_SIZE, INPUT_SIZE, PIXEL_MEAN, PIXEL_STD
 from fer_model.errors import ModelError
+from fer_model.hub_files import CONFIG_FILE, WEIGHTS_FILE, fetch, hub_card
 from fer_model.labels import EMOTIONS, ID2LABEL, LABEL2ID
-
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
-
-_CARD_TEMPLATE = """---
-{{ card_data }}
----
-
-# Facial expression recogniser
-
-This card holds no measured results. In the repository of `fer_model`, `python evaluate.py` measures a model and
-writes its full card.
-"""
 
 
 class SqueezeExcite(nn.Module):
@@ -81,7 +70,6 @@ class FERModel(
     license="mit",
     pipeline_tag="image-classification",
     tags=["facial-expression-recognition", "fer2013", "pytorch"],
-    model_card_template=_CARD_TEMPLATE,
 ):
     """Facial-expression network: images (B, 3, 64, 64) in [-1, 1] -> logits (B, 6).
 
@@ -144,11 +132,61 @@ class FERModel(
             if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
 
+    @property
+    def parameter_count(self) -> int:
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def generate_model_card(self, *, folder: str = ".", repo_id: str | None = None) -> ModelCard:
+        """A card without results: a bare network does not know how it was trained or measured."""
+        return ModelCard(card.render(self.version, self.parameter_count, folder=folder, repo_id=repo_id))
+
     def _save_pretrained(self, save_directory: Path) -> None:
         state = {name: tensor.detach().contiguous().cpu() for name, tensor in self.state_dict().items()}
         save_file(state, save_directory / WEIGHTS_FILE, metadata={"format": "pt"})
-        # save_pretrained never overwrites a README.md; one that describes other weights must not stay
-        (save_directory / "README.md").unlink(missing_ok=True)
+        # A card that is there may describe other weights: its generated sections must not stay.
+        readme = save_directory / "README.md"
+        old = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+        new = self.generate_model_card(folder=save_directory.as_posix()).content
+        readme.write_text(card.merged(old, new), encoding="utf-8")
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        commit_message: str = "Push model",
+        private: bool | None = None,
+        token: str | bool | None = None,
+        branch: str | None = None,
+        create_pr: bool | None = None,
+        **upload_options,
+    ) -> str:
+        """Upload config, weights and card, creating the repository if need be.
+
+        The mixin's own would replace the card on the Hub; this one keeps what people wrote in it and renews
+        only the generated sections. `fer_model.hub.push_folder` also sends figures and the package.
+
+        Args:
+            branch: where to (default: main). upload_options: more for `HfApi.upload_folder`.
+
+        Returns:
+            The commit's address.
+        """
+        api = HfApi(token=token)
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        old = hub_card(repo_id, branch, token) or ""
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            self.save_pretrained(folder)
+            new = self.generate_model_card(repo_id=repo_id).content
+            (folder / "README.md").write_text(card.merged(old, new), encoding="utf-8", newline="")
+            return api.upload_folder(
+                repo_id=repo_id,
+                folder_path=folder,
+                commit_message=commit_message,
+                revision=branch,
+                create_pr=create_pr,
+                **upload_options,
+            )
 
     @classmethod
     def from_pretrained(
@@ -181,8 +219,8 @@ class FERModel(
             "local_files_only": local_files_only,
             "revision": revision,
         }
-        config = _read_config(_fetch(source, CONFIG_FILE, download), source)
-        weights_path = _fetch(source, WEIGHTS_FILE, download)
+        config = _read_config(fetch(source, CONFIG_FILE, download), source)
+        weights_path = fetch(source, WEIGHTS_FILE, download)
         try:
             weights = load_file(weights_path)
         except (SafetensorError, OSError) as error:
@@ -208,42 +246,6 @@ def describe(version: str) -> dict:
         "pixel_mean": PIXEL_MEAN,
         "pixel_std": PIXEL_STD,
     }
-
-
-def _fetch(source: str, filename: str, download: dict) -> Path:
-    """The local path of one file of a model folder or Hub repository."""
-    if Path(source).is_dir():
-        path = Path(source) / filename
-        if not path.is_file():
-            raise ModelError(_missing(source, filename, [p.name for p in Path(source).iterdir()]))
-        return path
-    if source.startswith((".", "/", "~")) or source.count("/") != 1:
-        raise ModelError(f"There is no folder {source!r}, and a Hub id has the form user/name.")
-    try:
-        return Path(hf_hub_download(source, filename, **download))
-    except EntryNotFoundError as error:  # LocalEntryNotFoundError (no network, not in the cache) is one too
-        if isinstance(error, FileNotFoundError):
-            raise ModelError(
-                f"{source} is not in the local cache and the Hub cannot be reached; "
-                "check the network (and HF_HUB_OFFLINE), or give a folder with the model's files."
-            ) from error
-        raise ModelError(_missing(source, filename, [])) from error
-    except (HfHubHTTPError, HFValidationError) as error:
-        raise ModelError(
-            f"The Hub has no model {source!r}"
-            + (f" at revision {download['revision']!r}" if download["revision"] else "")
-            + " that you may read; check the name, and `hf auth login` if it is private. "
-            f"({type(error).__name__})"
-        ) from error
-    except Exception as error:  # network, disk and Xet errors share no base class
-        raise ModelError(f"{source} could not be downloaded ({error}); check the network and try again.") from error
-
-
-def _missing(source: str, filename: str, found: list[str]) -> str:
-    message = f"{source} has no {filename}"
-    if filename == WEIGHTS_FILE and any(name.endswith((".bin", ".pt", ".pth", ".pkl", ".ckpt")) for name in found):
-        return message + ". Pickled weights can run code and are refused; save them as safetensors."
-    return message + (f" (found: {', '.join(sorted(found))})." if found else ".")
 
 
 def _read_config(path: Path, source: str) -> dict:

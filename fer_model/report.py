@@ -1,16 +1,19 @@
-"""The README's results table, filled from results/.
+"""The README's results table and the model cards, filled from results/.
 
-python -m fer_model.report           # rewrites the table in README.md
-python -m fer_model.report --check   # exits with 1 if it is out of date
+python -m fer_model.report           # rewrites the table in README.md and the generated sections of the cards
+python -m fer_model.report --check   # exits with 1 if one of them is out of date
 """
 
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+from fer_model import card
 from fer_model.configs import CONFIGS
 from fer_model.errors import FERError
+from fer_model.hub import ROOT, model_card
 from fer_model.labels import EMOTIONS
 from fer_model.modeling import FERModel
 
@@ -47,7 +50,7 @@ def filled(readme: str, results: Path) -> str:
 
 def _row(version: str, metrics: dict, history: dict) -> str:
     low, high = (_percent(value) for value in metrics["accuracy_ci"])
-    parameters = sum(parameter.numel() for parameter in FERModel(version=version).parameters())
+    parameters = FERModel(version=version).parameter_count
     cells = (
         version.upper(),
         f"{parameters:,}",
@@ -71,16 +74,25 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if the table is out of date")
     args = parser.parse_args(argv)
-    root = Path(__file__).parent.parent
-    readme = root / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    new = filled(text, root / "results")
-    if not args.check:
-        readme.write_text(new, encoding="utf-8")
-        return 0
-    if new != text:
-        print("README.md's results are not those in results/: run python -m fer_model.report", file=sys.stderr)
-    return int(new != text)
+    changed = []
+    for path, new in _fresh_texts():
+        if path.read_text(encoding="utf-8") != new:
+            changed.append(path.relative_to(ROOT).as_posix())
+            if not args.check:
+                path.write_text(new, encoding="utf-8")
+    if changed and args.check:
+        print(f"not as in results/: {', '.join(changed)}; run python -m fer_model.report", file=sys.stderr)
+        return 1
+    print(f"rewritten: {', '.join(changed)}" if changed else "all is as in results/")
+    return 0
+
+
+def _fresh_texts() -> Iterator[tuple[Path, str]]:
+    """Every file that shows results, and its text brought up to date."""
+    readme = ROOT / "README.md"
+    yield readme, filled(readme.read_text(encoding="utf-8"), ROOT / "results")
+    for path in sorted(ROOT.glob("results/*/models/README.md")):
+        yield path, card.merged(path.read_text(encoding="utf-8"), model_card(path.parent.parent))
 
 
 if __name__ == "__main__":

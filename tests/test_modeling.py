@@ -125,11 +125,15 @@ def test_the_config_tells_all_that_a_user_of_the_weights_needs(saved):
     assert (config["input_size"], config["pixel_mean"], config["pixel_std"]) == (64, 0.5, 0.5)
 
 
-def test_saving_again_replaces_a_card_of_other_weights(saved):
+def test_saving_again_drops_figures_of_other_weights_and_keeps_what_a_person_wrote(saved):
     model, folder = saved
-    (folder / "README.md").write_text("99.9 % accuracy")
+    readme = folder / "README.md"
+    results = "<!-- generated: results -->\n## Results\n"
+    assert readme.read_text().count(results) == 1
+    readme.write_text(readme.read_text().replace(results, f"My own sentence.\n\n{results}99.9 % accuracy\n"))
     model.save_pretrained(folder)
-    assert "99.9" not in (folder / "README.md").read_text()
+    assert "99.9" not in readme.read_text()
+    assert readme.read_text().count("My own sentence.") == 1
 
 
 def test_weights_of_another_version_are_refused_by_name(saved, tmp_path):

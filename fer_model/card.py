@@ -1,0 +1,257 @@
+"""The model card: rendered from what was measured, and merged into what a person wrote.
+
+Generated text stands between markers, `<!-- generated: NAME -->` and `<!-- /generated: NAME -->`; only
+that is ever rewritten. Of the YAML front matter, the keys that a person added or changed stay.
+"""
+
+import re
+from pathlib import Path
+
+import yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from fer_model.configs import DEFAULT_DATASET
+from fer_model.labels import EMOTIONS
+
+TEMPLATE = Path(__file__).parent / "card_template.md"
+
+FER2013_TEST_IMAGES = 5945
+"""PublicTest and PrivateTest together, without their neutral images."""
+
+FER2013_TRAINING_IMAGES = 23_744
+"""FER2013's training set without its neutral images, before a validation set is cut from it."""
+
+MEASURED_BY = "fer_model evaluate.py"
+"""Marks our results in a card's model-index, beside those that other people entered."""
+
+_SECTION = re.compile(r"<!-- generated: (\w+) -->.*?<!-- /generated: \1 -->", re.DOTALL)
+_FRONT_MATTER = re.compile(r"\A---\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+
+
+def render(
+    version: str,
+    parameters: int,
+    *,
+    folder: str = ".",
+    repo_id: str | None = None,
+    metrics: dict | None = None,
+    history: dict | None = None,
+    wheel: str | None = None,
+) -> str:
+    """A whole card in Markdown.
+
+    Args:
+        parameters: how many numbers the network learned.
+        folder: what the card's examples load, unless there is a `repo_id`, a Hub id.
+        metrics: what `evaluate.py` measured of these very weights.
+        history: the training run that made them.
+        wheel: address of the package's wheel, for `pip install`; without it the card names a clone.
+    """
+    card = ModelCard.from_template(
+        card_data=_card_data(version, metrics, history, repo_id),
+        template_path=str(TEMPLATE),
+        version=version,
+        parameters=parameters,
+        emotions=EMOTIONS,
+        source=repo_id or folder,
+        wheel=wheel,
+        metrics=metrics,
+        parts=[(name, part) for name, part in _parts(metrics) if part],
+        test_set=_test_set(metrics) if metrics else "",
+        summary=_summary(metrics),
+        history=history,
+        training=_training(history) if history else "",
+        best=history["epochs"][history["best_epoch"] - 1] if history else None,
+        percent=lambda share: f"{share:.1%}".replace("%", " %"),
+    )
+    return str(card).rstrip() + "\n"
+
+
+def merged(old: str, new: str) -> str:
+    """`old` with its generated parts replaced by those of the freshly rendered `new`.
+
+    Sections that `old` lacks are put after the one they follow in `new`. Tags are united; results that
+    other people entered in the model-index stay; any other key that `old` has is left as it is.
+    """
+    if not old.strip():
+        return new
+    before, after = _front(old), _front(new)
+    changes = {key: value for key, value in after.items() if key not in before}
+    changes["datasets"] = after.get("datasets")
+    changes["tags"] = list(dict.fromkeys([*_as_list(before.get("tags")), *after.get("tags", [])]))
+    changes["model-index"] = _joined_index(before.get("model-index"), after.get("model-index"))
+    return _rebuilt(old, changes, _sections(new))
+
+
+def with_results(old: str, new: str) -> str:
+    """`old` with the measured figures of `new`: in the model-index, and in the generated sections it has of them."""
+    if not old.strip():
+        return new
+    index = _joined_index(_front(old).get("model-index"), _front(new).get("model-index"))
+    ours = {name: text for name, text in _sections(new).items() if name in ("intro", "results")}
+    return _rebuilt(old, {"model-index": index}, {name: ours[name] for name in _sections(old) if name in ours})
+
+
+def personal(text: str) -> str:
+    """What of a card's body a person wrote: all that stands outside the generated sections."""
+    return _SECTION.sub("", _FRONT_MATTER.sub("", text)).strip()
+
+
+def _sections(text: str) -> dict[str, str]:
+    return {match[1]: match[0] for match in _SECTION.finditer(text)}
+
+
+def _rebuilt(old: str, changes: dict, sections: dict[str, str]) -> str:
+    newline = "\r\n" if "\r\n" in old else "\n"
+    text = old.replace("\r\n", "\n")
+    text = _with_sections(text, sections)
+    match = _FRONT_MATTER.match(text)
+    front, body = (match[1], text[match.end() :]) if match else ("", "\n" + text)
+    return f"---\n{_with_keys(front, changes)}---\n{body}".replace("\n", newline)
+
+
+def _with_sections(text: str, sections: dict[str, str]) -> str:
+    match = _FRONT_MATTER.match(text)
+    end = match.end() if match else 0  # where a section that is missing goes: after the one before it
+    for name, section in sections.items():
+        found = next((match for match in _SECTION.finditer(text) if match[1] == name), None)
+        if found:
+            text = text[: found.start()] + section + text[found.end() :]
+            end = found.start() + len(section)
+        else:
+            text = text[:end].rstrip("\n") + "\n\n" + section + "\n\n" + text[end:].lstrip("\n")
+            end = text.index(section, end) + len(section)
+    return text.rstrip("\n") + "\n"
+
+
+# Front matter: only the lines of a changed key are rewritten, so that comments and order stay
+
+
+def _front(text: str) -> dict:
+    """The YAML front matter as a dict; empty where there is none, or none that can be read."""
+    match = _FRONT_MATTER.match(text.replace("\r\n", "\n"))
+    try:
+        found = yaml.safe_load(match[1]) if match else None
+    except yaml.YAMLError:
+        found = None
+    return found if isinstance(found, dict) else {}
+
+
+def _with_keys(front: str, changes: dict) -> str:
+    """The lines of `front` with some top-level keys set, or removed where the value is None or empty."""
+    blocks: list[tuple[str | None, str]] = []  # (key, its lines); comments and blank lines are blocks without a key
+    for line in front.splitlines(keepends=True):
+        if line[0] in " \t-" and line.strip() and blocks:  # goes on with a key, and so do comments in between
+            key, lines = blocks.pop()
+            while key is None and blocks:
+                key, earlier = blocks.pop()
+                lines = earlier + lines
+            blocks.append((key, lines + line))
+        else:
+            match = re.match(r"([^\s#:][^:]*):", line)
+            blocks.append((match[1] if match else None, line))
+    text = {
+        key: yaml.safe_dump({key: v}, sort_keys=False, allow_unicode=True) if v else "" for key, v in changes.items()
+    }
+    present = {key for key, _ in blocks}
+    kept = [text.get(key, lines) for key, lines in blocks]
+    return "".join(kept + [block for key, block in text.items() if key not in present])
+
+
+def _joined_index(old, new) -> list | None:
+    """A model-index with our old results replaced by the new ones, and everybody else's kept."""
+    entries = [dict(entry) for entry in old] if isinstance(old, list) and old else []
+    for entry in entries:
+        entry["results"] = [result for result in entry.get("results") or [] if not _is_ours(result)]
+    if new:
+        if not entries:
+            entries = [{"name": new[0]["name"], "results": []}]
+        entries[0]["results"] = new[0]["results"] + entries[0]["results"]
+    return [entry for entry in entries if entry["results"]] or None
+
+
+def _is_ours(result: dict) -> bool:
+    return ((result.get("dataset") or {}).get("args") or {}).get("measured_by") == MEASURED_BY
+
+
+def _as_list(value) -> list:
+    return value if isinstance(value, list) else [value] if value else []
+
+
+# What the template is filled with
+
+
+def _card_data(version: str, metrics: dict | None, history: dict | None, repo_id: str | None) -> ModelCardData:
+    results = []
+    if metrics:
+        for kind, name, key in (
+            ("accuracy", "Accuracy", "accuracy"),
+            ("recall", "Macro recall", "macro_recall"),
+            ("f1", "Macro F1", "macro_f1"),
+        ):
+            results.append(
+                EvalResult(
+                    task_type="image-classification",
+                    dataset_type=DEFAULT_DATASET if metrics["n"] == FER2013_TEST_IMAGES else metrics["dataset"],
+                    dataset_name=_test_set(metrics),
+                    dataset_split="test",
+                    dataset_args={"measured_by": MEASURED_BY},
+                    metric_type=kind,
+                    metric_name=name,
+                    metric_value=round(metrics[key], 4),
+                )
+            )
+    return ModelCardData(
+        model_name=repo_id.split("/")[-1] if repo_id else f"fer2013-{version}",
+        library_name="fer-model",
+        license="mit",
+        pipeline_tag="image-classification",
+        tags=["facial-expression-recognition", "emotion-recognition", "fer2013", "grad-cam", "pytorch"],
+        datasets=[DEFAULT_DATASET] if _trained_on_fer2013(history) else None,
+        metrics=["accuracy", "recall", "f1"],
+        eval_results=results or None,
+    )
+
+
+def _parts(metrics: dict | None) -> list[tuple[str, dict | None]]:
+    return [("test", metrics), ("PrivateTest alone", metrics["private_test"])] if metrics else []
+
+
+def _trained_on_fer2013(history: dict | None) -> bool:
+    """By the number of images: FER2013 has copies under many names."""
+    return bool(history) and sum(history["run"]["images"].values()) == FER2013_TRAINING_IMAGES
+
+
+def _test_set(metrics: dict) -> str:
+    """The test images in words; a set of another size than FER2013's is not called FER2013."""
+    if metrics["n"] == FER2013_TEST_IMAGES:
+        return f"FER2013's test set without neutral ({metrics['n']:,} images)"
+    return f"the test split of {metrics['dataset']} without neutral ({metrics['n']:,} images)"
+
+
+def _summary(metrics: dict | None) -> str:
+    if not metrics:
+        return "These weights have not been measured."
+    return (
+        f"On {_test_set(metrics)} it is right in {metrics['accuracy']:.1%}; "
+        f"its mean recall over the classes is {metrics['macro_recall']:.1%}."
+    ).replace("%", " %")
+
+
+def _training(history: dict) -> str:
+    run = history["run"]
+    recipe = run["recipe"]
+    augmentation = recipe["augmentation"]
+    precision = {"no": "float32", "bf16": "bfloat16 mixed precision", "fp16": "float16 mixed precision"}
+    seconds = sum(row["seconds"] for row in history["epochs"])
+    return (
+        f"Adam, learning rate {recipe['lr']:g}, weight decay {recipe['weight_decay']:g}, batches of "
+        f"{recipe['batch_size']} on {run['num_processes']} process{'es' if run['num_processes'] > 1 else ''}, "
+        f"cross-entropy weighted by inverse class frequency, no schedule and no label smoothing. "
+        f"Augmentation: mirror image with probability {augmentation['flip']:g}, rotation up to "
+        f"{augmentation['rotation']:g}°, shift up to {augmentation['translation']:.0%}".replace("%", " %")
+        + f". {run['images']['train']:,} training and {run['images']['validation']:,} validation images, "
+        f"seed {run['seed']}, "
+        f"{precision.get(run['mixed_precision'], run['mixed_precision'])}, on {run['environment']['processor']} "
+        f"({run['environment']['device']}, {run['environment']['threads']} threads), {seconds / 60:.0f} minutes."
+    )

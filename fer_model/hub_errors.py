@@ -1,0 +1,75 @@
+"""What went wrong between here and the Hugging Face Hub, in one sentence that says what to do."""
+
+import errno
+import re
+
+from huggingface_hub import constants, get_token
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def explain(error: BaseException) -> str:
+    """The cause and the remedy, without a full stop and without a token.
+
+    `huggingface_hub` and `datasets` wrap errors in each other, and those of HTTP, of the network, of Xet
+    and of the disk share no base class. The causes are searched, the outermost that says something wins.
+    """
+    chain = [error]
+    while (deeper := chain[-1].__cause__ or chain[-1].__context__) and deeper not in chain:
+        chain.append(deeper)
+    for link in chain:
+        if sentence := _sentence(link):
+            return hide_token(sentence)
+    first_line = (str(error).strip().splitlines() or ["no message"])[0]
+    return hide_token(f"{type(error).__name__}: {first_line.rstrip('.')}")
+
+
+def hide_token(text: str) -> str:
+    """`text` with anything that is or looks like a Hub token blotted out."""
+    if token := get_token():
+        text = text.replace(token, "hf_***")
+    return re.sub(r"\bhf_[A-Za-z0-9]{8,}", "hf_***", text)
+
+
+def _sentence(error: BaseException) -> str | None:
+    kinds = {kind.__name__ for kind in type(error).__mro__}  # by name, since httpx became httpx2 in the client
+    if "OfflineModeIsEnabled" in kinds:
+        return "it is not in the local cache and HF_HUB_OFFLINE is set; unset it, or load it once with the network on"
+    if status := getattr(getattr(error, "response", None), "status_code", None):
+        return _status_sentence(status, kinds, str(error), error.response)
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        where = error.filename or constants.HF_HOME
+        return f"the disk is full ({where}); make room, or set HF_HOME to a folder on another disk"
+    if isinstance(error, PermissionError):
+        return f"{error.filename or constants.HF_HOME} may not be written; change its owner, or set HF_HOME"
+    if "Consistency check failed" in str(error) or kinds & {"RemoteProtocolError", "ReadError", "WriteError"}:
+        return "the connection was cut in the middle; try again"
+    if kinds & {"ConnectError", "TimeoutException", "ConnectTimeout"}:
+        return f"{constants.ENDPOINT} cannot be reached; check the network, and HF_ENDPOINT if you set it"
+    if "HFValidationError" in kinds:
+        return "that is no Hub id, which has the form user/name"
+    return None
+
+
+def _status_sentence(status: int, kinds: set[str], text: str, response) -> str:
+    said = response.headers.get("X-Error-Message", "")
+    if "RevisionNotFoundError" in kinds:
+        return "it has no such branch, tag or commit (404); check the revision"
+    if "EntryNotFoundError" in kinds:
+        return "it has no such file (404)"
+    if status == 401 and ("Invalid credentials" in said or "Invalid user token" in text):
+        return "the Hub refused your token (401); log in anew with `hf auth login`, or correct HF_TOKEN"
+    if status == 401 or "RepositoryNotFoundError" in kinds:
+        return f"the Hub has none that you may read ({status}); check the name, and `hf auth login` if it is private"
+    if status == 403:
+        return (
+            f"your token may not do this (403: {said.rstrip('.')}); take one that may write there, with `hf auth login`"
+        )
+    if status == 412:
+        return "somebody changed it at the same moment (412); try again"
+    if status == 429:
+        seconds = response.headers.get("Retry-After")
+        return f"the Hub asks to wait{f' {seconds} seconds' if seconds else ''} (429); try again then"
+    if status >= 500:
+        return f"the Hub has a problem of its own ({status}); try again later"
+    return f"the Hub answered {status} ({said or 'no reason given'})"

@@ -1,0 +1,400 @@
+"""A Hugging Face Hub on 127.0.0.1 for the tests: what the real client asks for, and faults on demand.
+
+    with running_hub() as hub:
+        subprocess.run([...], env=os.environ | {"HF_ENDPOINT": hub.url, "HF_TOKEN": WRITE_TOKEN, ...})
+        hub.repo("models", "tester/faces").files()
+
+Models, datasets and Spaces; create, preupload, LFS, commit, tags and branches, resolve with ranges, info,
+tree and typed errors. Everything is kept in memory. Files above 100 kB, and those that Git LFS tracks on
+the real Hub, go through LFS; Xet is not served, so clients need HF_HUB_DISABLE_XET=1.
+"""
+
+import base64
+import hashlib
+import json
+import re
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+
+WRITE_TOKEN = "hf_WriteTokenOfTheTestUser"
+READ_TOKEN = "hf_ReadTokenOfTheTestUser"
+WRONG_TOKEN = "hf_WrongTokenOfNobody"
+ROLES = {WRITE_TOKEN: "write", READ_TOKEN: "read"}
+USER = "tester"
+
+LFS_NAMES = re.compile(r"\.(safetensors|onnx|parquet|tar|whl|png|jpg|bin)$")
+PREFIXES = {"models": "", "datasets": "datasets/", "spaces": "spaces/"}
+
+
+class HubError(Exception):
+    """An answer with the Hub's own error code, which the client turns into a typed exception."""
+
+    def __init__(self, status: int, code: str | None, message: str):
+        self.answer = JSONResponse({"error": message}, status, headers={"X-Error-Message": message})
+        if code:
+            self.answer.headers["X-Error-Code"] = code
+
+
+@dataclass
+class Repo:
+    kind: str
+    id: str
+    private: bool = False
+    commits: dict[str, dict[str, bytes]] = field(default_factory=dict)  # sha -> all files at that commit
+    branches: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self):
+        self.commit({".gitattributes": b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"})
+
+    def commit(self, changes: dict[str, bytes | None], branch: str = "main") -> str:
+        """A new commit on a branch; None deletes a file. Returns its sha."""
+        files = dict(self.commits.get(self.branches.get(branch, ""), {})) | changes
+        sha = secrets.token_hex(20)
+        self.commits[sha] = {path: content for path, content in files.items() if content is not None}
+        self.branches[branch] = sha
+        return sha
+
+    def resolve(self, revision: str) -> str:
+        sha = self.branches.get(revision) or self.tags.get(revision) or revision
+        if sha not in self.commits:
+            raise HubError(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+        return sha
+
+    def files(self, revision: str = "main") -> dict[str, bytes]:
+        return self.commits[self.resolve(revision)]
+
+    def entries(self, revision: str, under: str = "") -> list[dict]:
+        """Files and folders below `under`, as the tree lists them."""
+        found, folders = [], set()
+        for path, content in self.files(revision).items():
+            if under and path != under and not path.startswith(under + "/"):
+                continue
+            parts = path.split("/")
+            folders |= {"/".join(parts[:n]) for n in range(1, len(parts)) if n > len(under.split("/")) or not under}
+            entry = {"type": "file", "path": path, "size": len(content), "oid": git_oid(content)}
+            if is_lfs(path, len(content)):
+                entry["lfs"] = {
+                    "oid": sha256(content),
+                    "sha256": sha256(content),
+                    "size": len(content),
+                    "pointerSize": 134,
+                }
+            found.append(entry)
+        return found + [{"type": "directory", "path": folder, "size": 0, "oid": "0" * 40} for folder in sorted(folders)]
+
+
+@dataclass
+class Fault:
+    """What happens instead of an answer to requests whose "METHOD /path" matches `pattern`.
+
+    status and headers: answer so. edit: the true answer's body, changed. cut_after: close the connection
+    after so many bytes of the answer. times: only the first so many requests.
+    """
+
+    pattern: str
+    status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    edit: Callable[[bytes], bytes] | None = None
+    cut_after: int | None = None
+    times: float = float("inf")
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def git_oid(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def is_lfs(path: str, size: int) -> bool:
+    return size > 100_000 or bool(LFS_NAMES.search(path))
+
+
+class Hub:
+    """The running server's state: tests read and change it directly."""
+
+    def __init__(self, url: str):
+        self.url = url
+        self.repos: dict[tuple[str, str], Repo] = {}
+        self.objects: dict[str, bytes] = {}  # uploaded by LFS, by SHA-256
+        self.faults: list[Fault] = []
+        self.requests: list[str] = []
+
+    def create(self, kind: str, repo_id: str, files: dict[str, bytes] | None = None, private: bool = False) -> Repo:
+        repo = self.repos[kind, repo_id] = Repo(kind, repo_id, private)
+        if files:
+            repo.commit(files)
+        return repo
+
+    def repo(self, kind: str, repo_id: str) -> Repo:
+        return self.repos[kind, repo_id]
+
+    def fault_for(self, request: str) -> Fault | None:
+        for fault in self.faults:
+            if fault.times > 0 and re.search(fault.pattern, request):
+                fault.times -= 1
+                return fault
+        return None
+
+
+def role(request: Request) -> str | None:
+    """What the request's token may do; None without a token."""
+    token = request.headers.get("authorization", "").removeprefix("Bearer ")
+    if token and token not in ROLES:
+        raise HubError(401, None, "Invalid credentials in Authorization header")
+    return ROLES.get(token)
+
+
+def require_write(request: Request, repo_id: str) -> None:
+    found = role(request)
+    if found is None:
+        raise HubError(401, None, "Authentication required")
+    if found != "write" or not repo_id.startswith(USER + "/"):
+        raise HubError(403, None, f"You don't have the rights to write to {repo_id}")
+
+
+class FaultyTransport:
+    """ASGI middleware that plays the hub's faults."""
+
+    def __init__(self, app, hub: Hub):
+        self.app, self.hub = app, hub
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        request = f"{scope['method']} {scope['path']}"
+        self.hub.requests.append(request)
+        fault = self.hub.fault_for(request)
+        if fault is None:
+            return await self.app(scope, receive, send)
+        if fault.status:
+            return await JSONResponse({"error": "fault"}, fault.status, headers=fault.headers)(scope, receive, send)
+        sent = 0
+
+        async def changed(message):
+            nonlocal sent
+            if message["type"] == "http.response.body":
+                body = message.get("body", b"")
+                if fault.edit:
+                    message = message | {"body": fault.edit(body)}
+                if fault.cut_after is not None:
+                    # an answer that ends before its Content-Length: uvicorn closes the connection
+                    message = message | {"body": body[: max(fault.cut_after - sent, 0)], "more_body": True}
+                sent += len(body)
+            await send(message)
+
+        if scope["method"] == "PUT" and fault.cut_after is not None:  # cut before the upload has been read
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})
+            return None
+        return await self.app(scope, receive, changed)
+
+
+def make_app(hub: Hub) -> FastAPI:
+    app = FastAPI()
+    app.add_middleware(FaultyTransport, hub=hub)
+
+    @app.exception_handler(HubError)
+    async def typed(request: Request, error: HubError):
+        return error.answer
+
+    def readable(request: Request, kind: str, namespace: str, name: str) -> Repo:
+        known = role(request)
+        repo = hub.repos.get((kind, f"{namespace}/{name}"))
+        if repo is None or (repo.private and known is None):
+            # the real Hub does not tell strangers whether a private repository exists
+            raise HubError(404 if known else 401, "RepoNotFound", "Repository not found")
+        return repo
+
+    @app.get("/api/whoami-v2")
+    async def whoami(request: Request):
+        found = role(request)
+        if found is None:
+            raise HubError(401, None, "Invalid username or password.")
+        return {"type": "user", "name": USER, "orgs": [], "auth": {"accessToken": {"role": found, "displayName": "t"}}}
+
+    @app.post("/api/repos/create")
+    async def create(request: Request):
+        asked = await request.json()
+        repo_id = f"{asked.get('organization') or USER}/{asked['name']}"
+        kind = asked.get("type", "model") + "s"
+        answer = {"url": f"{hub.url}/{PREFIXES[kind]}{repo_id}", "name": repo_id, "id": repo_id}
+        require_write(request, repo_id)
+        if (kind, repo_id) in hub.repos:
+            return JSONResponse(answer | {"error": "You already created this repo"}, 409)
+        hub.create(kind, repo_id, private=asked.get("visibility") == "private" or asked.get("private") is True)
+        return answer
+
+    @app.post("/api/validate-yaml")
+    async def validate_yaml():
+        return {"errors": [], "warnings": []}
+
+    @app.post("/api/{kind}/{namespace}/{name}/preupload/{revision}")
+    async def preupload(request: Request, kind: str, namespace: str, name: str, revision: str):
+        require_write(request, f"{namespace}/{name}")
+        readable(request, kind, namespace, name).resolve(revision)
+        files = (await request.json())["files"]
+        modes = {True: "lfs", False: "regular"}
+        return {
+            "files": [
+                {"path": f["path"], "uploadMode": modes[is_lfs(f["path"], f["size"])], "shouldIgnore": False}
+                for f in files
+            ]
+        }
+
+    async def lfs_batch(request: Request):
+        asked = await request.json()
+        found = []
+        for entry in asked["objects"]:
+            if entry["oid"] not in hub.objects:
+                entry["actions"] = {
+                    "upload": {"href": f"{hub.url}/lfs/{entry['oid']}"},
+                    "verify": {"href": f"{hub.url}/lfs-verify"},
+                }
+            found.append(entry)
+        return {"transfer": "basic", "objects": found}
+
+    for prefix in PREFIXES.values():
+        app.post(f"/{prefix}{{namespace}}/{{name}}.git/info/lfs/objects/batch")(lfs_batch)
+
+    @app.put("/lfs/{oid}")
+    async def upload(request: Request, oid: str):
+        content = await request.body()
+        if sha256(content) != oid:
+            raise HubError(400, None, "The uploaded bytes have another SHA-256")
+        hub.objects[oid] = content
+
+    @app.post("/lfs-verify")
+    async def verify(request: Request):
+        if (await request.json())["oid"] not in hub.objects:
+            raise HubError(404, None, "not uploaded")
+
+    @app.post("/api/{kind}/{namespace}/{name}/commit/{revision}")
+    async def commit(request: Request, kind: str, namespace: str, name: str, revision: str):
+        require_write(request, f"{namespace}/{name}")
+        repo = readable(request, kind, namespace, name)
+        if revision not in repo.branches:
+            raise HubError(404, "RevisionNotFound", f"There is no branch {revision}")
+        changes: dict[str, bytes | None] = {}
+        for line in (await request.body()).splitlines():
+            item = json.loads(line)
+            key, value = item["key"], item["value"]
+            if key == "header" and value.get("parentCommit", repo.branches[revision]) != repo.branches[revision]:
+                raise HubError(412, None, "A commit has happened since. Please refresh and try again.")
+            if key == "file":
+                changes[value["path"]] = base64.b64decode(value["content"])
+            elif key == "lfsFile":
+                changes[value["path"]] = hub.objects[value["oid"]]
+            elif key == "deletedFile":
+                changes[value["path"]] = None
+        sha = repo.commit(changes, revision)
+        return {"success": True, "commitOid": sha, "commitUrl": f"{hub.url}/{PREFIXES[kind]}{repo.id}/commit/{sha}"}
+
+    @app.post("/api/{kind}/{namespace}/{name}/tag/{revision}")
+    async def tag(request: Request, kind: str, namespace: str, name: str, revision: str):
+        require_write(request, f"{namespace}/{name}")
+        repo = readable(request, kind, namespace, name)
+        repo.tags[(await request.json())["tag"]] = repo.resolve(revision)
+
+    @app.post("/api/{kind}/{namespace}/{name}/branch/{branch}")
+    async def branch(request: Request, kind: str, namespace: str, name: str, branch: str):
+        require_write(request, f"{namespace}/{name}")
+        repo = readable(request, kind, namespace, name)
+        repo.branches[branch] = repo.resolve((await request.json()).get("startingPoint") or "main")
+
+    @app.get("/api/{kind}/{namespace}/{name}")
+    @app.get("/api/{kind}/{namespace}/{name}/revision/{revision}")
+    async def info(request: Request, kind: str, namespace: str, name: str, revision: str = "main"):
+        repo = readable(request, kind, namespace, name)
+        files = [entry for entry in repo.entries(revision) if entry["type"] == "file"]
+        return {
+            "id": repo.id,
+            "sha": repo.resolve(revision),
+            "author": namespace,
+            "private": repo.private,
+            "gated": False,
+            "tags": [],
+            "createdAt": "2026-01-01T00:00:00.000Z",
+            "lastModified": "2026-01-01T00:00:00.000Z",
+            "siblings": [{"rfilename": entry.pop("path"), **entry} for entry in files],
+        }
+
+    @app.get("/api/{kind}/{namespace}/{name}/tree/{revision}")
+    @app.get("/api/{kind}/{namespace}/{name}/tree/{revision}/{path:path}")
+    async def tree(
+        request: Request, kind: str, namespace: str, name: str, revision: str, path: str = "", recursive: bool = False
+    ):
+        entries = readable(request, kind, namespace, name).entries(revision, path)
+        if path and not entries:
+            raise HubError(404, "EntryNotFound", f"{path} does not exist")
+        depth = path.count("/") + 1 if path else 0
+        return [entry for entry in entries if recursive or entry["path"].count("/") == depth]
+
+    @app.post("/api/{kind}/{namespace}/{name}/paths-info/{revision}")
+    async def paths_info(request: Request, kind: str, namespace: str, name: str, revision: str):
+        if "json" in request.headers.get("content-type", ""):
+            asked = (await request.json())["paths"]
+        else:
+            asked = (await request.form()).getlist("paths")
+        entries = readable(request, kind, namespace, name).entries(revision)
+        return [entry for entry in entries if entry["path"] in asked]
+
+    async def resolve(request: Request, namespace: str, name: str, revision: str, path: str):
+        kind = {"datasets": "datasets", "spaces": "spaces"}.get(request.url.path.split("/")[1], "models")
+        repo = readable(request, kind, namespace, name)
+        sha = repo.resolve(revision)
+        content = repo.commits[sha].get(path)
+        if content is None:
+            error = HubError(404, "EntryNotFound", f"{path} does not exist in {repo.id} at {revision}")
+            error.answer.headers["X-Repo-Commit"] = sha
+            raise error
+        lfs = is_lfs(path, len(content))
+        headers = {
+            "X-Repo-Commit": sha,
+            "ETag": f'"{sha256(content) if lfs else git_oid(content)}"',
+            "Accept-Ranges": "bytes",
+            "Content-Length": str(len(content)),
+        }
+        if lfs:
+            headers |= {"X-Linked-Size": str(len(content)), "X-Linked-ETag": headers["ETag"]}
+        status = 200
+        if match := re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("range", "")):
+            first, last = int(match[1]), int(match[2] or len(content) - 1)
+            headers["Content-Range"] = f"bytes {first}-{min(last, len(content) - 1)}/{len(content)}"
+            content, status = content[first : last + 1], 206
+            headers["Content-Length"] = str(len(content))
+        body = b"" if request.method == "HEAD" else content
+        return Response(body, status, headers, "application/octet-stream")
+
+    for prefix in PREFIXES.values():
+        path = f"/{prefix}{{namespace}}/{{name}}/resolve/{{revision}}/{{path:path}}"
+        app.api_route(path, methods=["GET", "HEAD"])(resolve)
+    return app
+
+
+@contextmanager
+def running_hub() -> Iterator[Hub]:
+    """The server on a free port of 127.0.0.1, in a thread; stopped at the end."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    hub = Hub(f"http://127.0.0.1:{listener.getsockname()[1]}")
+    server = uvicorn.Server(uvicorn.Config(make_app(hub), log_level="critical", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield hub
+    finally:
+        server.should_exit = True
+        thread.join(timeout=10)
+        listener.close()
