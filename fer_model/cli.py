@@ -10,6 +10,7 @@ from accelerate import Accelerator
 
 from fer_model import data
 from fer_model.errors import FERError
+from fer_model.hub_errors import is_disk_full
 
 
 def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +51,12 @@ def run(name: str, main: Callable[[], object], if_interrupted: str = "interrupte
         # the processes of one machine fail alike; one voice is enough
         if os.environ.get("LOCAL_RANK", "0") == "0":
             print(f"{name}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        where = f" ({error.filename})" if getattr(error, "filename", None) else ""
+        print(f"{name}: the disk is full{where}; make room and run the same command again", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print(f"\n{name}: {if_interrupted}", file=sys.stderr)

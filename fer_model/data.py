@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 from fer_model.augment import to_face
 from fer_model.configs import DATA_SIZE, DEFAULT_DATASET
 from fer_model.errors import DataError, ImageError
-from fer_model.hub_errors import explain
+from fer_model.hub_errors import explain, known_reason
 from fer_model.images import open_image
 from fer_model.labels import DROPPED, EMOTIONS, LABEL2ID, canonical_name
 
@@ -188,9 +188,9 @@ def _load(dataset: str, revision: str | None) -> datasets.DatasetDict:
             loaded = datasets.load_dataset(dataset, revision=revision)
     except Exception as error:  # the network's and the Hub's, and whatever its readers raise: pyarrow, tarfile, …
         where = f" at revision {revision!r}" if revision else ""
+        hint = " --dataset takes a Hub id, a folder of parquet files, WebDataset shards or images, or Kaggle's CSV."
         raise DataError(
-            f"The dataset {dataset!r}{where} could not be read: {explain(error)}. "
-            "--dataset takes a Hub id, a folder of parquet files, WebDataset shards or images, or Kaggle's CSV."
+            f"The dataset {dataset!r}{where} could not be read: {explain(error)}.{'' if known_reason(error) else hint}"
         ) from error
     return loaded
 

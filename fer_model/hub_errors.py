@@ -5,11 +5,18 @@ import re
 
 from huggingface_hub import constants, get_token
 
+_CLIENTS = ("huggingface_hub", "httpx", "httpx2")
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def explain(error: BaseException) -> str:
-    """The cause and the remedy, without a full stop and without a token.
+    """The cause and the remedy, without a full stop and without a token; of an unknown error, its first line."""
+    first_line = (str(error).strip().splitlines() or ["no message"])[0]
+    return known_reason(error) or hide_token(f"{type(error).__name__}: {first_line.rstrip('.')}")
+
+
+def known_reason(error: BaseException) -> str | None:
+    """As `explain`; None for an error that is not of the Hub, the network or the disk.
 
     `huggingface_hub` and `datasets` wrap errors in each other, and those of HTTP, of the network, of Xet
     and of the disk share no base class. The causes are searched, the outermost that says something wins.
@@ -20,8 +27,13 @@ def explain(error: BaseException) -> str:
     for link in chain:
         if sentence := _sentence(link):
             return hide_token(sentence)
-    first_line = (str(error).strip().splitlines() or ["no message"])[0]
-    return hide_token(f"{type(error).__name__}: {first_line.rstrip('.')}")
+    return None
+
+
+def is_disk_full(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        return True
+    return "No space left on device" in str(error)  # what Rust libraries, safetensors and Xet, make of it
 
 
 def hide_token(text: str) -> str:
@@ -32,19 +44,21 @@ def hide_token(text: str) -> str:
 
 
 def _sentence(error: BaseException) -> str | None:
-    kinds = {kind.__name__ for kind in type(error).__mro__}  # by name, since httpx became httpx2 in the client
-    if "OfflineModeIsEnabled" in kinds:
+    # by name, since httpx became httpx2 in the client; tarfile has a ReadError too
+    kinds = {kind.__name__ for kind in type(error).__mro__ if kind.__module__.split(".")[0] in _CLIENTS}
+    unreachable = "Couldn't reach" in str(error)  # what `datasets` leaves of it
+    if "OfflineModeIsEnabled" in kinds or unreachable and constants.HF_HUB_OFFLINE:
         return "it is not in the local cache and HF_HUB_OFFLINE is set; unset it, or load it once with the network on"
     if status := getattr(getattr(error, "response", None), "status_code", None):
         return _status_sentence(status, kinds, str(error), error.response)
-    if isinstance(error, OSError) and error.errno in _DISK_FULL:
-        where = error.filename or constants.HF_HOME
+    if is_disk_full(error):
+        where = getattr(error, "filename", None) or constants.HF_HOME
         return f"the disk is full ({where}); make room, or set HF_HOME to a folder on another disk"
     if isinstance(error, PermissionError):
         return f"{error.filename or constants.HF_HOME} may not be written; change its owner, or set HF_HOME"
     if "Consistency check failed" in str(error) or kinds & {"RemoteProtocolError", "ReadError", "WriteError"}:
         return "the connection was cut in the middle; try again"
-    if kinds & {"ConnectError", "TimeoutException", "ConnectTimeout"}:
+    if unreachable or kinds & {"ConnectError", "TimeoutException"}:
         return f"{constants.ENDPOINT} cannot be reached; check the network, and HF_ENDPOINT if you set it"
     if "HFValidationError" in kinds:
         return "that is no Hub id, which has the form user/name"
@@ -69,7 +83,7 @@ def _status_sentence(status: int, kinds: set[str], text: str, response) -> str:
         return "somebody changed it at the same moment (412); try again"
     if status == 429:
         seconds = response.headers.get("Retry-After")
-        return f"the Hub asks to wait{f' {seconds} seconds' if seconds else ''} (429); try again then"
+        return f"the Hub asks to wait{f' {seconds} s' if seconds else ''} (429); try again then"
     if status >= 500:
         return f"the Hub has a problem of its own ({status}); try again later"
     return f"the Hub answered {status} ({said or 'no reason given'})"

@@ -225,7 +225,7 @@ class FERModel(
             weights = load_file(weights_path)
         except (SafetensorError, OSError) as error:
             raise ModelError(
-                f"{weights_path} is not a readable safetensors file ({error}); download or save it again."
+                f"{source}: {WEIGHTS_FILE} is not a whole safetensors file ({error}); save or upload it again."
             ) from error
         model = cls(version=config["version"])
         _check_weights(model, weights, source)
@@ -286,7 +286,10 @@ def _check_weights(model: FERModel, weights: dict[str, Tensor], source: str) -> 
         if keys
     ]
     if problems:
-        raise ModelError(f"{source}: the weights are not those of version {model.version}: {'; '.join(problems)}.")
+        raise ModelError(
+            f"{source}: the weights are not those of version {model.version}: {'; '.join(problems)}. "
+            "Take both files from one save_pretrained."
+        )
     broken = [key for key in expected if weights[key].is_floating_point() and not weights[key].isfinite().all()]
     if broken:
         raise ModelError(f"{source}: the weights hold NaN or infinity in {', '.join(broken[:3])}.")

@@ -31,18 +31,30 @@ class RunningApp:
 
 
 @contextmanager
-def running_app(folder: Path, start: tuple[str, ...] = ("app.py",)) -> Iterator[RunningApp]:
-    """`python START --model FOLDER/model --port FREE`, ready to answer; stopped at the end."""
-    FERModel(version="v1", seed=0).save_pretrained(folder / "model")
+def running_app(
+    folder: Path,
+    start: tuple[str, ...] = ("app.py",),
+    model: str | None = None,
+    cwd: Path = ROOT,
+    environment: dict[str, str] | None = None,
+) -> Iterator[RunningApp]:
+    """`python START --model MODEL --port FREE`, ready to answer; stopped at the end.
+
+    model: default, an untrained network in FOLDER/model; "": leave it to the app.
+    """
+    if model is None:
+        FERModel(version="v1", seed=0).save_pretrained(folder / "model")
+        model = str(folder / "model")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = folder / "app.log"
     # its own cache, so that tests see what becomes of the uploads
-    environment = os.environ | {"GRADIO_TEMP_DIR": str(folder / "cache"), "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, *start, "--model", str(folder / "model"), "--host", "127.0.0.1", "--port", str(port)]
+    environment = (environment or os.environ) | {"GRADIO_TEMP_DIR": str(folder / "cache"), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, *start, "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--model", model] if model else []
     with log.open("w") as output:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, cwd=cwd, env=environment, stdout=output, stderr=subprocess.STDOUT)
     app = RunningApp(f"http://127.0.0.1:{port}", process, log)
     try:
         _wait_until_ready(app, process)

@@ -17,6 +17,10 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 for _name in ("HF_HUB_CACHE", "HF_DATASETS_CACHE"):  # these would win over HF_HOME
     os.environ.pop(_name, None)
 
+# these import huggingface_hub
+from hub_client import HubUser  # noqa: E402
+from hub_server import running_hub  # noqa: E402
+
 
 @pytest.fixture(scope="session")
 def fer_dataset() -> Path:
@@ -24,3 +28,16 @@ def fer_dataset() -> Path:
     if "FER_DATASET" not in os.environ:
         pytest.skip("FER_DATASET is not set; set it to a folder that holds the whole FER2013 to run this test")
     return Path(os.environ["FER_DATASET"]).resolve()
+
+
+@pytest.fixture(scope="session")
+def hub():
+    """A Hub on 127.0.0.1; each test uses repositories of its own names."""
+    with running_hub() as hub:
+        yield hub
+
+
+@pytest.fixture
+def user(hub, tmp_path) -> HubUser:
+    """A user of that Hub who may write, with an empty cache."""
+    return HubUser(hub, tmp_path / "cache")

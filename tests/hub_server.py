@@ -127,7 +127,7 @@ class Hub:
     def __init__(self, url: str):
         self.url = url
         self.repos: dict[tuple[str, str], Repo] = {}
-        self.objects: dict[str, bytes] = {}  # uploaded by LFS, by SHA-256
+        self.objects: dict[str, bytes] = {}  # uploaded by LFS, by repository and SHA-256
         self.faults: list[Fault] = []
         self.requests: list[str] = []
 
@@ -235,6 +235,10 @@ def make_app(hub: Hub) -> FastAPI:
         hub.create(kind, repo_id, private=asked.get("visibility") == "private" or asked.get("private") is True)
         return answer
 
+    @app.get("/api/agent-harnesses")
+    async def agent_harnesses():
+        return {}
+
     @app.post("/api/validate-yaml")
     async def validate_yaml():
         return {"errors": [], "warnings": []}
@@ -252,31 +256,31 @@ def make_app(hub: Hub) -> FastAPI:
             ]
         }
 
-    async def lfs_batch(request: Request):
-        asked = await request.json()
-        found = []
-        for entry in asked["objects"]:
-            if entry["oid"] not in hub.objects:
+    async def lfs_batch(request: Request, namespace: str, name: str):
+        require_write(request, f"{namespace}/{name}")
+        storage = f"{hub.url}/lfs/{namespace}/{name}"
+        found = (await request.json())["objects"]
+        for entry in found:
+            if f"{namespace}/{name}/{entry['oid']}" not in hub.objects:
                 entry["actions"] = {
-                    "upload": {"href": f"{hub.url}/lfs/{entry['oid']}"},
-                    "verify": {"href": f"{hub.url}/lfs-verify"},
+                    "upload": {"href": f"{storage}/{entry['oid']}"},
+                    "verify": {"href": f"{storage}/verify"},
                 }
-            found.append(entry)
         return {"transfer": "basic", "objects": found}
 
     for prefix in PREFIXES.values():
         app.post(f"/{prefix}{{namespace}}/{{name}}.git/info/lfs/objects/batch")(lfs_batch)
 
-    @app.put("/lfs/{oid}")
-    async def upload(request: Request, oid: str):
+    @app.put("/lfs/{namespace}/{name}/{oid}")
+    async def upload(request: Request, namespace: str, name: str, oid: str):
         content = await request.body()
         if sha256(content) != oid:
             raise HubError(400, None, "The uploaded bytes have another SHA-256")
-        hub.objects[oid] = content
+        hub.objects[f"{namespace}/{name}/{oid}"] = content
 
-    @app.post("/lfs-verify")
-    async def verify(request: Request):
-        if (await request.json())["oid"] not in hub.objects:
+    @app.post("/lfs/{namespace}/{name}/verify")
+    async def verify(request: Request, namespace: str, name: str):
+        if f"{namespace}/{name}/{(await request.json())['oid']}" not in hub.objects:
             raise HubError(404, None, "not uploaded")
 
     @app.post("/api/{kind}/{namespace}/{name}/commit/{revision}")
@@ -294,7 +298,7 @@ def make_app(hub: Hub) -> FastAPI:
             if key == "file":
                 changes[value["path"]] = base64.b64decode(value["content"])
             elif key == "lfsFile":
-                changes[value["path"]] = hub.objects[value["oid"]]
+                changes[value["path"]] = hub.objects[f"{repo.id}/{value['oid']}"]
             elif key == "deletedFile":
                 changes[value["path"]] = None
         sha = repo.commit(changes, revision)

@@ -387,8 +387,9 @@ def test_without_network_the_hub_is_named_as_the_trouble(tmp_path):
     env = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PYTHONPATH": str(root)}
     run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
     message = run.stderr.strip().splitlines()[-1]
-    assert message.startswith("fer_model.errors.DataError: The dataset 'nobody/nothing' is not in the local cache")
-    assert "check the network" in message
+    assert message.startswith("fer_model.errors.DataError: The dataset 'nobody/nothing' could not be read")
+    assert "is not in the local cache" in message
+    assert "HF_HUB_OFFLINE is set; unset it" in message
 
 
 # Splitting and limiting
