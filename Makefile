@@ -1,7 +1,9 @@
 # make demo: set up and start the demo.   make test: set up and pass the tests.
+# make space SPACE=user/name: upload what a Hugging Face Space needs, and nothing else (after `hf auth login`).
 PYTHON ?= python3
+HF ?= .venv/bin/hf
 
-.PHONY: demo test lint
+.PHONY: demo test lint space
 
 .venv/demo: requirements.txt
 	$(PYTHON) -m venv .venv
@@ -22,3 +24,12 @@ test: .venv/test
 lint: .venv/test
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m ruff format --check .
+
+# quoted, because hf and not the shell is to match them; an asterisk of hf matches slashes too
+SPACE_NEEDS = 'app.py' 'README.md' 'LICENSE' 'requirements.txt' 'docs/*.png' 'examples/*' 'fer_model/*' \
+	'results/*/metrics.json' 'results/*/history.json' 'results/*/models/*' 'results/*/visualizations/*.png'
+
+space:
+	$(if $(SPACE),,$(error say which: make space SPACE=user/name))
+	$(HF) upload $(SPACE) . --repo-type space $(SPACE_NEEDS:%=--include %) --exclude '*.pyc' \
+		--exclude '*/checkpoints/*' --delete 'fer_model/*' --commit-message 'Update the Space'

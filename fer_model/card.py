@@ -119,9 +119,10 @@ def _with_sections(text: str, sections: dict[str, str]) -> str:
             text = text[: found.start()] + section + text[found.end() :]
             end = found.start() + len(section)
         else:
-            text = text[:end].rstrip("\n") + "\n\n" + section + "\n\n" + text[end:].lstrip("\n")
-            end = text.index(section, end) + len(section)
-    return text.rstrip("\n") + "\n"
+            before, after = text[:end].rstrip("\n"), text[end:].lstrip("\n")
+            text = f"{before}\n\n{section}\n" + (f"\n{after}" if after else "")
+            end = len(before) + 2 + len(section)
+    return text
 
 
 # Front matter: only the lines of a changed key are rewritten, so that comments and order stay

@@ -18,6 +18,7 @@ from fer_model.labels import EMOTIONS
 from fer_model.modeling import FERModel
 
 BEGIN, END = "<!-- results: python -m fer_model.report -->", "<!-- /results -->"
+COLD_BEGIN, COLD_END = "<!-- cold start: python docs/cold_start.py -->", "<!-- /cold start -->"
 
 
 def results_table(results: Path) -> str:
@@ -37,15 +38,30 @@ def results_table(results: Path) -> str:
 
 
 def filled(readme: str, results: Path) -> str:
-    """`readme` with the text between the two markers replaced by the table.
+    """`readme` with the text between its markers replaced by the table, and by the demo's cold start.
 
     Raises:
         FERError: a marker is missing.
     """
-    if readme.count(BEGIN) != 1 or readme.count(END) != 1:
-        raise FERError(f"README.md must hold the markers {BEGIN} and {END} once each.")
-    before, rest = readme.split(BEGIN)
-    return f"{before}{BEGIN}\n{results_table(results)}\n{END}{rest.split(END)[1]}"
+    readme = _between(readme, BEGIN, END, results_table(results))
+    return _between(readme, COLD_BEGIN, COLD_END, cold_start_sentence(results))
+
+
+def cold_start_sentence(results: Path) -> str:
+    """How long the demo takes from its start, in Markdown."""
+    measured = json.loads((results / "cold_start.json").read_text(encoding="utf-8"))
+    return (
+        f"From a standing start the page is there after {measured['seconds_to_page']:.1f} s and the first photo is "
+        f"answered after {measured['seconds_to_first_answer']:.1f} s (median of {measured['rounds']} starts on "
+        f"{measured['cores']} cores; `{measured['command']}`)."
+    )
+
+
+def _between(text: str, begin: str, end: str, content: str) -> str:
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise FERError(f"README.md must hold the markers {begin} and {end} once each.")
+    before, rest = text.split(begin)
+    return f"{before}{begin}\n{content}\n{end}{rest.split(end)[1]}"
 
 
 def _row(version: str, metrics: dict, history: dict) -> str:

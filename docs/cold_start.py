@@ -1,0 +1,79 @@
+"""How long a visitor of a sleeping Space waits: from the start of `python app.py` to the first answer.
+
+    python docs/cold_start.py                # writes results/cold_start.json
+
+Every round starts a new process of the app, in this folder and with its weights; files may be in the
+operating system's cache. What a Space does before, such as starting its container, is not counted.
+"""
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+from gradio_client import Client, handle_file  # noqa: E402
+
+from fer_model.machine import environment  # noqa: E402
+
+
+def one_start() -> dict[str, float]:
+    """Seconds until the page is served, and until the first photo has been answered."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    started = time.perf_counter()
+    command = [sys.executable, "app.py", "--host", "127.0.0.1", "--port", str(port)]
+    app = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    try:
+        while not is_up(url):
+            if app.poll() is not None:
+                raise SystemExit(f"app.py ended with {app.returncode}")
+            time.sleep(0.05)
+        served = time.perf_counter() - started
+        client = Client(url, verbose=False)
+        answer = client.predict(handle_file(ROOT / "examples" / "astronaut.jpg"), api_name="/predict")[0]
+        assert len(answer["faces"]) == 1
+        return {"page": served, "answer": time.perf_counter() - started}
+    finally:
+        app.terminate()
+        app.wait()
+
+
+def is_up(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/config", timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = [one_start() for _ in range(parser.parse_args().rounds)]
+    result = {
+        "command": "python docs/cold_start.py",
+        "rounds": len(rounds),
+        "seconds_to_page": statistics.median(row["page"] for row in rounds),
+        "seconds_to_first_answer": statistics.median(row["answer"] for row in rounds),
+        "slowest_first_answer": max(row["answer"] for row in rounds),
+        "cores": os.cpu_count(),
+        "environment": environment(torch.device("cpu")),
+    }
+    (ROOT / "results" / "cold_start.json").write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()

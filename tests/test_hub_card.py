@@ -1,0 +1,112 @@
+"""A card of the Hub is brought up to date without touching what people wrote in it."""
+
+import pytest
+import yaml
+
+from fer_model import card
+from fer_model.expectations import check_expectations
+from fer_model.metrics import FERMetric
+
+MINE = "## My notes\n\nText of mine, with two blanks at its end.  \n"
+
+
+def measured(right: int) -> dict:
+    """Metrics of twelve images, of which so many are right."""
+    labels = [0, 1, 2, 3, 4, 5] * 2
+    predicted = [label if i < right else (label + 1) % 6 for i, label in enumerate(labels)]
+    probabilities = [[0.9 if index == p else 0.02 for index in range(6)] for p in predicted]
+    metrics = FERMetric().compute(predictions=probabilities, references=labels)
+    expectations = check_expectations(metrics, None)
+    return metrics | {"private_test": None, "expectations": expectations, "dataset": "a/b", "command": "evaluate.py"}
+
+
+def rendered(right: int | None = None) -> str:
+    return card.render("v1", 10, repo_id="user/name", metrics=None if right is None else measured(right))
+
+
+def front(text: str) -> dict:
+    return yaml.safe_load(text.split("---")[1])
+
+
+def accuracies(text: str) -> list[float]:
+    index = front(text).get("model-index") or []
+    return [m["value"] for e in index for r in e["results"] for m in r["metrics"] if m["type"] == "accuracy"]
+
+
+def test_merging_a_card_of_the_hub_with_itself_changes_nothing():
+    assert card.merged(rendered(9), rendered(9)) == rendered(9)
+    assert card.with_results(rendered(9), rendered(9)) == rendered(9)
+    assert card.merged("", rendered(9)) == rendered(9)
+
+
+@pytest.mark.parametrize("place", ["top", "between", "end"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_what_a_person_wrote_in_a_card_stays_byte_for_byte(place, newline):
+    old = rendered(9)
+    assert MINE.rstrip() not in old
+    begin = {"top": "<!-- generated: intro -->", "between": "<!-- generated: training -->", "end": None}[place]
+    old = old.replace(begin, f"{MINE}\n{begin}") if begin else old + MINE
+    old = old.replace("\n", newline)
+    new = card.merged(old, rendered(6))
+    assert MINE.replace("\n", newline).rstrip() in new
+    assert new.replace(newline, "\n") == card.merged(old.replace(newline, "\n"), rendered(6))
+    assert accuracies(new) == [0.5]
+    assert card.merged(new, rendered(9)) == old
+
+
+def test_front_matter_that_a_person_wrote_stays_with_its_comments_and_order():
+    mine = "# why this licence\nlicense: cc-by-nc-4.0  # (ours)\ntags:\n- mine\n# after\nlanguage:\n- en\n"
+    new = card.merged(f"---\n{mine}---\nBody.\n", rendered(9))
+    assert new.startswith("---\n# why this licence\nlicense: cc-by-nc-4.0  # (ours)\ntags:\n- mine\n")
+    assert "# after\nlanguage:\n- en\n" in new
+    assert front(new)["tags"][0] == "mine"
+    assert "fer2013" in front(new)["tags"]
+    assert front(new)["library_name"] == "fer-model"
+    assert accuracies(new) == [0.75]
+    assert card.personal(new).endswith("Body.")
+
+
+def test_only_our_own_results_in_a_model_index_are_replaced():
+    theirs = {
+        "task": {"type": "image-classification"},
+        "dataset": {"type": "x/y", "name": "Y"},
+        "metrics": [{"type": "accuracy", "value": 0.123}],
+    }
+    old = rendered(9)
+    index = front(old)["model-index"]
+    index[0]["results"].append(theirs)
+    old = old.replace(old[old.index("model-index:") : old.index("---", 4)], yaml.safe_dump({"model-index": index}))
+    assert accuracies(card.with_results(old, rendered(6))) == [0.5, 0.123]
+    unmeasured = card.merged(old, rendered())
+    assert accuracies(unmeasured) == [0.123], "figures of weights that are gone do not stay, theirs do"
+
+
+def test_sections_that_a_card_lacks_are_put_where_they_belong():
+    new = card.merged(f"---\nlicense: mit\n---\n# Title of mine\n\n{MINE}", rendered(9))
+    order = ["intro", "use", "results", "training", "limits"]
+    found = [new.index(f"<!-- generated: {name} -->") for name in order]
+    assert found == sorted(found)
+    assert "# Title of mine" in new
+    without = rendered(9).replace(rendered(9)[found_section(rendered(9), "results")], "")
+    assert card.merged(without, rendered(9)).index("generated: use") < card.merged(without, rendered(9)).index(
+        "## Results"
+    )
+
+
+def found_section(text: str, name: str) -> slice:
+    end = f"<!-- /generated: {name} -->"
+    return slice(text.index(f"<!-- generated: {name} -->"), text.index(end) + len(end))
+
+
+def test_results_alone_do_not_add_sections_to_a_card_that_has_none():
+    old = "---\nlicense: mit\n---\n\n# Their own card\n\nNo marks here.\n"
+    new = card.with_results(old, rendered(9))
+    assert new.endswith("\n# Their own card\n\nNo marks here.\n")
+    assert accuracies(new) == [0.75]
+
+
+@pytest.mark.parametrize("old", ["no front matter\n", "---\n: [broken\n---\nBody\n", "---\n- a list\n---\nBody\n"])
+def test_a_card_with_odd_front_matter_loses_nothing(old):
+    new = card.merged(old, rendered(9))
+    assert old.strip().splitlines()[-1] in new
+    assert "## Results" in new
