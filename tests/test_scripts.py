@@ -13,6 +13,7 @@ import torch
 
 from fer_model.labels import EMOTIONS
 from fer_model.modeling import FERModel
+from hub_server import Fault
 from synthetic import draw_faces, image_table, usages, write_parquet
 
 ROOT = Path(__file__).parent.parent
@@ -212,15 +213,23 @@ def test_mistakes_end_in_one_sentence_and_exit_code_2(command, says, dataset, tm
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("hub", [{}, {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9"}], ids=["off", "dead"])
-def test_a_failed_push_loses_nothing_and_says_how_to_try_again(dataset, tmp_path, monkeypatch, hub):
-    """Offline by choice, and with a Hub at which nobody answers."""
-    for name, value in hub.items():
-        monkeypatch.setenv(name, value)
-    done = run(*train_command(dataset, tmp_path, processes=0, epochs=1), "--push-to-hub", "nobody/x", check=False)
-    assert done.returncode != 0
-    assert f"hf upload nobody/x {tmp_path / 'models'} ." in done.stderr
+def test_a_push_to_the_hub_that_fails_after_the_training_loses_nothing(hub, user, dataset, tmp_path):
+    hub.faults.append(fault := Fault("POST /api/models/tester/late/commit", 500))
+    command = [*train_command(dataset, tmp_path, processes=0, epochs=1), "--push-to-hub", "tester/late"]
+    done = user.run(*command, check=False)
+    hub.faults.remove(fault)
+    assert done.returncode == 2
+    assert f"python -m fer_model push {tmp_path} tester/late" in done.stderr
     assert sorted(p.name for p in (tmp_path / "models").iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    user.python("-m", "fer_model", "push", tmp_path, "tester/late")
+    assert "model.safetensors" in hub.repo("models", "tester/late").files()
+
+
+def test_a_push_that_cannot_succeed_stops_before_the_training(dataset, tmp_path):
+    done = run(*train_command(dataset, tmp_path, processes=0), "--push-to-hub", "nobody/x", check=False)
+    assert done.returncode == 2
+    assert "nobody/x cannot be pushed to" in done.stderr
+    assert not (tmp_path / "history.json").exists()
 
 
 def test_a_tracker_gets_every_epoch(dataset, tmp_path):
