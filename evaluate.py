@@ -20,7 +20,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from fer_model import cli, data, hub, measuring
+from fer_model import cli, data, duplicates, hub, measuring
 from fer_model.configs import CONFIGS
 from fer_model.errors import FERError
 from fer_model.labels import EMOTIONS
@@ -63,11 +63,12 @@ def main(args: argparse.Namespace) -> dict:
     test = cli.load_split(args, "test", accelerator)
     test = data.limited(test, args.limit, seed=0)
     history = _history_beside(source)
+    twins = duplicates.rows_with_twin_in_train(Path("results") / "data.json", test)
     logits, labels = measuring.predict_all(model, test, accelerator)
     if not accelerator.is_main_process:
         return {}
     metrics = {
-        **measuring.measure(logits, labels, test.usage, history),
+        **measuring.measure(logits, labels, test.usage, history, twins),
         "model": source,
         "version": model.version,
         "model_sha256": hub.weights_digest(model),
@@ -128,7 +129,8 @@ def _command(args: argparse.Namespace, processes: int) -> str:
 
 
 def _print(metrics: dict) -> None:
-    for name, part in (("test set", metrics), ("PrivateTest alone", metrics["private_test"])):
+    parts = ("test set", metrics), ("PrivateTest alone", metrics["private_test"])
+    for name, part in (*parts, ("without photos that are in train", metrics["without_twins"])):
         if part:
             low, high = part["accuracy_ci"]
             print(

@@ -215,7 +215,10 @@ def _card_data(version: str, metrics: dict | None, history: dict | None, repo_id
 
 
 def _parts(metrics: dict | None) -> list[tuple[str, dict | None]]:
-    return [("test", metrics), ("PrivateTest alone", metrics["private_test"])] if metrics else []
+    if not metrics:
+        return []
+    rest = ("without photos that are in the training set too", metrics.get("without_twins"))
+    return [("test", metrics), ("PrivateTest alone", metrics["private_test"]), rest]
 
 
 def _trained_on_fer2013(history: dict | None) -> bool:

@@ -125,6 +125,7 @@ def load_fer(
     revision: str | None = None,
     skip_corrupt: bool = False,
     progress: bool = True,
+    neutral: bool = False,
 ) -> FERData:
     """The six-class faces of one split ("train" or "test"), decoded once.
 
@@ -133,6 +134,7 @@ def load_fer(
         revision: branch, tag or commit of a Hub dataset.
         skip_corrupt: leave unreadable images out (they are logged) instead of stopping.
         progress: show a progress bar while decoding.
+        neutral: keep neutral faces too, with the label 6.
 
     Raises:
         DataError: the dataset, split, columns, class names or images are missing or unusable; the
@@ -144,7 +146,7 @@ def load_fer(
     label_column = _find_column(rows, "label", LABEL_COLUMNS, datasets.ClassLabel, dataset)
     usage_column = _usage_column(rows)
     names = _class_names(rows, label_column, image_column, dataset, revision)
-    targets, kept = _targets(rows[label_column], names, dataset)
+    targets, kept = _targets(rows[label_column], names, dataset, neutral)
     _require_all_classes(targets, split, dataset)
     images, readable = _decode(rows, kept, image_column, dataset, split, skip_corrupt, progress)
     labels = torch.tensor([targets[i] for i in readable])
@@ -159,7 +161,7 @@ def load_fer(
         dataset,
         split,
         f"{len(labels):,}",
-        ", ".join(f"{n:,} {name}" for name, n in zip(EMOTIONS, counts, strict=True)),
+        ", ".join(f"{n:,} {name}" for name, n in zip((*EMOTIONS, "neutral"), counts, strict=False)),
     )
     return FERData(images, labels, usage)
 
@@ -304,8 +306,9 @@ def _classnames_file(dataset: str, revision: str | None) -> tuple[str, ...] | No
     return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
 
 
-def _targets(values: list, names: tuple[str, ...] | None, dataset: str) -> tuple[list[int], list[int]]:
-    """Class index of every kept row, and the kept rows' positions; neutral and contempt are dropped."""
+def _targets(values: list, names: tuple[str, ...] | None, dataset: str, neutral: bool) -> tuple[list[int], list[int]]:
+    """Class index of every kept row, and the kept rows' positions; contempt and, mostly, neutral are dropped."""
+    indices = LABEL2ID | ({"neutral": len(EMOTIONS)} if neutral else {})
     targets, kept = [], []
     dropped: Counter[str] = Counter()
     resolved: dict = {}
@@ -313,10 +316,10 @@ def _targets(values: list, names: tuple[str, ...] | None, dataset: str) -> tuple
         if value not in resolved:
             resolved[value] = _resolve(value, names, position, dataset)
         name = resolved[value]
-        if name in DROPPED:
+        if name not in indices:
             dropped[name] += 1
         else:
-            targets.append(LABEL2ID[name])
+            targets.append(indices[name])
             kept.append(position)
     if dropped:
         log.info("%s: left out %s", dataset, ", ".join(f"{n:,} {name}" for name, n in dropped.items()))
@@ -345,7 +348,7 @@ def _resolve(value, names: tuple[str, ...] | None, row: int, dataset: str) -> st
 def _require_all_classes(targets: list[int], split: str, dataset: str) -> None:
     missing = [name for index, name in enumerate(EMOTIONS) if index not in set(targets)]
     if missing:
-        found = Counter(EMOTIONS[t] for t in targets)
+        found = Counter((*EMOTIONS, "neutral")[t] for t in targets)
         raise DataError(
             f"The {split} split of the dataset {dataset!r} has no image of {', '.join(missing)} "
             f"(found: {', '.join(f'{n:,} {name}' for name, n in found.items()) or 'none of the six classes'}); "

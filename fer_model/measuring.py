@@ -25,14 +25,24 @@ def predict_all(model: FERModel, test: FERData, accelerator: Accelerator) -> tup
     return predict(model, loader, accelerator, "testing")
 
 
-def measure(logits: Tensor, labels: Tensor, usage: tuple[str, ...] | None, history: dict | None) -> dict:
-    """`FERMetric`'s scores, the same for PrivateTest alone where `usage` tells, and the expectations."""
+def measure(
+    logits: Tensor, labels: Tensor, usage: tuple[str, ...] | None, history: dict | None, twins: Tensor | None = None
+) -> dict:
+    """`FERMetric`'s scores, the same for parts of the test set, and the expectations.
+
+    Args:
+        usage: tells which rows are PrivateTest, for "private_test".
+        twins: bool (N,), which images have a copy in the training set; the others are "without_twins".
+    """
     probabilities = logits.softmax(dim=1)
-    metrics = FERMetric().compute(predictions=probabilities, references=labels)
-    private = torch.tensor([name.strip().lower() == "privatetest" for name in usage or ()], dtype=torch.bool)
-    metrics["private_test"] = (
-        FERMetric().compute(predictions=probabilities[private], references=labels[private]) if private.any() else None
-    )
+
+    def scores(rows: Tensor) -> dict | None:
+        return FERMetric().compute(predictions=probabilities[rows], references=labels[rows]) if rows.any() else None
+
+    metrics = scores(torch.ones(len(labels), dtype=torch.bool))
+    private = [name.strip().lower() == "privatetest" for name in usage or [""] * len(labels)]
+    metrics["private_test"] = scores(torch.tensor(private))
+    metrics["without_twins"] = None if twins is None else scores(~twins)
     metrics["expectations"] = check_expectations(metrics, history)
     return metrics
 

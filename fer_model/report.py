@@ -18,16 +18,17 @@ from fer_model.labels import EMOTIONS
 from fer_model.modeling import FERModel
 
 BEGIN, END = "<!-- results: python -m fer_model.report -->", "<!-- /results -->"
+DATA_BEGIN, DATA_END = "<!-- data: python -m fer_model.duplicates -->", "<!-- /data -->"
 COLD_BEGIN, COLD_END = "<!-- cold start: python docs/cold_start.py -->", "<!-- /cold start -->"
 
 
 def results_table(results: Path) -> str:
     """One row a version that has a `metrics.json`, in Markdown."""
     lines = [
-        "| | parameters | epochs (best) | accuracy (95 %) | PrivateTest | macro recall | ECE | recall "
+        "| | parameters | epochs (best) | accuracy (95 %) | PrivateTest | without twins | macro recall | ECE | recall "
         + " · ".join(EMOTIONS)
         + " |",
-        "|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for version in CONFIGS:
         file = results / version / "metrics.json"
@@ -38,13 +39,47 @@ def results_table(results: Path) -> str:
 
 
 def filled(readme: str, results: Path) -> str:
-    """`readme` with the text between its markers replaced by the table, and by the demo's cold start.
+    """`readme` with the text between its markers replaced: the results, the data's copies, the demo's cold start.
 
     Raises:
         FERError: a marker is missing.
     """
     readme = _between(readme, BEGIN, END, results_table(results))
+    readme = _between(readme, DATA_BEGIN, DATA_END, data_table(results))
     return _between(readme, COLD_BEGIN, COLD_END, cold_start_sentence(results))
+
+
+def data_table(results: Path) -> str:
+    """Copies of photos in FER2013, one row a threshold, in Markdown."""
+    data = json.loads((results / "data.json").read_text(encoding="utf-8"))
+    lines = [
+        "| copies | pairs | mirrored | within training | training–test | within test | with two labels | test images "
+        "with one in training | of the six classes |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    near = {f"correlation ≥ {threshold}": counts for threshold, counts in data["near"].items()}
+    for name, counts in {"exact": data["exact"], **near}.items():
+        between = {tuple(key.split(", ")): count for key, count in counts["pairs_between"].items()}
+        inside = between.get(("Training", "Training"), 0)
+        across = sum(count for (a, b), count in between.items() if a == "Training" != b)
+        cells = (
+            name,
+            counts["pairs"],
+            counts["mirrored"],
+            inside,
+            across,
+            counts["pairs"] - inside - across,
+            f"{counts['different_label'] / counts['pairs']:.1%}".replace("%", " %"),
+            counts["test_images_with_one_in_train"],
+            counts["test_images_with_one_in_train_six_classes"],
+        )
+        lines.append("| " + " | ".join(f"{cell:,}" if isinstance(cell, int) else cell for cell in cells) + " |")
+    exact = data["exact"]
+    lines.append(
+        f"\n{exact['extra_copies']:,} of the {sum(data['images'].values()):,} images are exact copies of another "
+        f"({exact['groups']:,} photos); {sum(data['blank'].values())} are of a single grey."
+    )
+    return "\n".join(lines)
 
 
 def cold_start_sentence(results: Path) -> str:
@@ -72,7 +107,10 @@ def _row(version: str, metrics: dict, history: dict) -> str:
         f"{parameters:,}",
         f"{len(history['epochs'])} ({history['best_epoch']})",
         f"**{_percent(metrics['accuracy'])}** ({low}–{high})",
-        _percent(metrics["private_test"]["accuracy"]) if metrics["private_test"] else "–",
+        *(
+            _percent(metrics[part]["accuracy"]) if metrics.get(part) else "–"
+            for part in ("private_test", "without_twins")
+        ),
         _percent(metrics["macro_recall"]),
         f"{metrics['ece']:.3f}",
         " · ".join(f"{100 * metrics['per_class'][emotion]['recall']:.0f}" for emotion in EMOTIONS),
