@@ -101,7 +101,8 @@ def _check_push(args: argparse.Namespace, source: str, output_dir: Path, acceler
     if accelerator.is_main_process and args.push_to_hub:
         hub.prepare_push(args.push_to_hub, args.private)
     if accelerator.is_main_process and args.push_results:
-        hub.require_writer(source)
+        hub.prepare_push(source)
+        hub.require_branch(source, args.revision)
 
 
 def _output_dir(source: str) -> Path:

@@ -4,10 +4,9 @@ python -m fer_model push results/v2 user/name      # upload a trained model with
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-from fer_model.errors import FERError
+from fer_model import cli
 from fer_model.hub import push_folder
 
 
@@ -28,11 +27,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(parse_args())
-    except FERError as error:
-        print(f"fer_model: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\nfer_model: interrupted", file=sys.stderr)
-        sys.exit(130)
+    cli.run("fer_model", lambda: main(parse_args()))

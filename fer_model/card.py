@@ -11,6 +11,7 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from fer_model.configs import DEFAULT_DATASET
+from fer_model.errors import FERError
 from fer_model.labels import EMOTIONS
 
 TEMPLATE = Path(__file__).parent / "card_template.md"
@@ -77,8 +78,9 @@ def merged(old: str, new: str) -> str:
         return new
     before, after = _front(old), _front(new)
     changes = {key: value for key, value in after.items() if key not in before}
-    changes["datasets"] = after.get("datasets")
-    changes["tags"] = list(dict.fromkeys([*_as_list(before.get("tags")), *after.get("tags", [])]))
+    changes["tags"] = _united(before.get("tags"), after.get("tags"))
+    theirs = [name for name in _as_list(before.get("datasets")) if name != DEFAULT_DATASET]  # ours may hold no more
+    changes["datasets"] = _united(theirs, after.get("datasets"))
     changes["model-index"] = _joined_index(before.get("model-index"), after.get("model-index"))
     return _rebuilt(old, changes, _sections(new))
 
@@ -102,12 +104,17 @@ def _sections(text: str) -> dict[str, str]:
 
 
 def _rebuilt(old: str, changes: dict, sections: dict[str, str]) -> str:
-    newline = "\r\n" if "\r\n" in old else "\n"
-    text = old.replace("\r\n", "\n")
-    text = _with_sections(text, sections)
+    newline = "\r\n" if 2 * old.count("\r\n") > old.count("\n") else "\n"
+    text = _with_sections(old.replace("\r\n", "\n"), sections)
     match = _FRONT_MATTER.match(text)
     front, body = (match[1], text[match.end() :]) if match else ("", "\n" + text)
-    return f"---\n{_with_keys(front, changes)}---\n{body}".replace("\n", newline)
+    expected = {key: value for key, value in (_front(old) | changes).items() if value}
+    front = _with_keys(front, {key: value for key, value in changes.items() if value != _front(old).get(key)})
+    if {key: value for key, value in _front(f"---\n{front}---\n").items() if value} != expected:
+        raise FERError(
+            "The card's front matter, the YAML at its top, is written too unusually to be changed; simplify it."
+        )
+    return f"---\n{front}---\n{body}".replace("\n", newline)
 
 
 def _with_sections(text: str, sections: dict[str, str]) -> str:
@@ -129,27 +136,33 @@ def _with_sections(text: str, sections: dict[str, str]) -> str:
 
 
 def _front(text: str) -> dict:
-    """The YAML front matter as a dict; empty where there is none, or none that can be read."""
+    """The YAML front matter as a dict; empty where there is none.
+
+    Raises:
+        FERError: it is no YAML, or no mapping.
+    """
     match = _FRONT_MATTER.match(text.replace("\r\n", "\n"))
     try:
-        found = yaml.safe_load(match[1]) if match else None
-    except yaml.YAMLError:
-        found = None
-    return found if isinstance(found, dict) else {}
+        found = (yaml.safe_load(match[1]) or {}) if match else {}
+    except yaml.YAMLError as error:
+        found = error
+    if not isinstance(found, dict):
+        raise FERError("The card's front matter, between the lines --- at its top, is not a YAML mapping; mend it.")
+    return found
 
 
 def _with_keys(front: str, changes: dict) -> str:
     """The lines of `front` with some top-level keys set, or removed where the value is None or empty."""
     blocks: list[tuple[str | None, str]] = []  # (key, its lines); comments and blank lines are blocks without a key
     for line in front.splitlines(keepends=True):
-        if line[0] in " \t-" and line.strip() and blocks:  # goes on with a key, and so do comments in between
+        if line[0] in " \t-]}" and line.strip() and blocks:  # goes on with a key, and so do comments in between
             key, lines = blocks.pop()
             while key is None and blocks:
                 key, earlier = blocks.pop()
                 lines = earlier + lines
             blocks.append((key, lines + line))
         else:
-            match = re.match(r"([^\s#:][^:]*):", line)
+            match = re.match(r"""["']?([^\s#:"'][^:"']*)["']?\s*:""", line)
             blocks.append((match[1] if match else None, line))
     text = {
         key: yaml.safe_dump({key: v}, sort_keys=False, allow_unicode=True) if v else "" for key, v in changes.items()
@@ -179,6 +192,10 @@ def _as_list(value) -> list:
     return value if isinstance(value, list) else [value] if value else []
 
 
+def _united(first, second) -> list:
+    return list(dict.fromkeys([*_as_list(first), *_as_list(second)]))
+
+
 # What the template is filled with
 
 
@@ -193,7 +210,7 @@ def _card_data(version: str, metrics: dict | None, history: dict | None, repo_id
             results.append(
                 EvalResult(
                     task_type="image-classification",
-                    dataset_type=DEFAULT_DATASET if metrics["n"] == FER2013_TEST_IMAGES else metrics["dataset"],
+                    dataset_type=_dataset_type(metrics),
                     dataset_name=_test_set(metrics),
                     dataset_split="test",
                     dataset_args={"measured_by": MEASURED_BY},
@@ -230,7 +247,17 @@ def _test_set(metrics: dict) -> str:
     """The test images in words; a set of another size than FER2013's is not called FER2013."""
     if metrics["n"] == FER2013_TEST_IMAGES:
         return f"FER2013's test set without neutral ({metrics['n']:,} images)"
-    return f"the test split of {metrics['dataset']} without neutral ({metrics['n']:,} images)"
+    return f"the test split of {_dataset_type(metrics)} without neutral ({metrics['n']:,} images)"
+
+
+def _dataset_type(metrics: dict) -> str:
+    """A Hub id, as a model-index wants it; of a folder, which is nobody else's business, a name."""
+    if metrics["n"] == FER2013_TEST_IMAGES:
+        return DEFAULT_DATASET
+    name = metrics["dataset"]
+    if re.fullmatch(r"\w[\w.-]*/[\w.-]+", name) and not Path(name).exists():
+        return name
+    return re.sub(r"[^\w.-]+", "-", Path(name).name).strip("-.") or "local"
 
 
 def _summary(metrics: dict | None) -> str:

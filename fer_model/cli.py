@@ -5,18 +5,22 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from accelerate import Accelerator
-
-from fer_model import data
+from fer_model.configs import DEFAULT_DATASET
 from fer_model.errors import FERError
 from fer_model.hub_errors import is_disk_full
+
+if TYPE_CHECKING:  # an installed package has neither: only training and measuring need them
+    from accelerate import Accelerator
+
+    from fer_model.data import FERData
 
 
 def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset",
-        default=data.DEFAULT_DATASET,
+        default=DEFAULT_DATASET,
         metavar="ID_OR_PATH",
         help="Hub id, folder (parquet, WebDataset, images by class) or Kaggle's fer2013.csv (default: %(default)s)",
     )
@@ -29,8 +33,10 @@ def add_push_arguments(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--private", action="store_true", help="with --push-to-hub: create the repository as private")
 
 
-def load_split(args: argparse.Namespace, split: str, accelerator: Accelerator) -> data.FERData:
+def load_split(args: argparse.Namespace, split: str, accelerator: "Accelerator") -> "FERData":
     """The split of --dataset; one process of each machine downloads, the others read its cache."""
+    from fer_model import data
+
     logging.basicConfig(format="%(message)s")
     logging.getLogger("fer_model").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
     with accelerator.local_main_process_first():

@@ -28,6 +28,7 @@ class Architecture:
     filters: tuple[int, ...]
     convs: tuple[int, ...]
     channel_attention: bool
+    spatial_attention: bool = False
     reduction: int = 16  # of Squeeze-and-Excitation
     hidden: int = 128  # units between global average pooling and the logits
     dropout: float = 0.5
@@ -40,11 +41,18 @@ class Augmentation:
     flip: float = 0.5  # probability of a mirror image
     rotation: float = 15.0  # degrees, uniform in [-rotation, +rotation]
     translation: float = 0.1  # fraction of the side, uniform in [-t, +t] for x and for y
+    shrink: float = 1.0  # smallest zoom, of a uniform one in [shrink, enlarge]
+    enlarge: float = 1.0  # largest zoom
+    brightness: float = 0.0  # added to pixels in [0, 1], uniform in [-b, +b]
+    contrast: float = 0.0  # pixels' distance from the mean times a uniform factor in [1 - c, 1 + c]
+    erasing: float = 0.0  # probability of a black rectangle (Zhong et al. 2020, arXiv 1708.04896)
+    mixup: float = 0.0  # Beta parameter of mixing two images of a batch (Zhang et al. 2018, arXiv 1710.09412)
+    cutmix: float = 0.0  # Beta parameter of pasting one into another (Yun et al. 2019, arXiv 1905.04899)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a version is trained; `lr` and `weight_decay` are Adam's."""
+    """How a version is trained. `train.py --set NAME=VALUE` changes any of these for one run."""
 
     lr: float
     weight_decay: float
@@ -52,7 +60,24 @@ class Recipe:
     epochs: int = 60  # at most
     patience: int = 10  # epochs without a better validation accuracy before training stops
     validation_fraction: float = 0.2
+    together: bool = False  # all copies of a photo on one side of the validation split
+    optimizer: str = "adam"  # adam (decay as an L2 term), adamw (decoupled), or sgd (Nesterov, momentum 0.9)
+    decay_weights_only: bool = False  # spare biases and BatchNorm the decay
+    warmup: int = 0  # epochs in which the learning rate rises to `lr`
+    cosine: bool = False  # let it fall to 0 over all `epochs` (Loshchilov & Hutter 2017, arXiv 1608.03983)
+    weight_power: float = 1.0  # class weights are inverse frequencies to this power: 0 none, 0.5 square roots
+    label_smoothing: float = 0.0  # Szegedy et al. 2016, arXiv 1512.00567
+    focal: float = 0.0  # gamma of the focal loss (Lin et al. 2017, arXiv 1708.02002)
+    clip: float = 0.0  # largest norm of all gradients together; 0 for any
+    ema: float = 0.0  # decay of the weights' moving average, which is then validated and kept; 0 for none
+    size: int = INPUT_SIZE  # pixels a side of the training images ...
+    size_at_end: int = INPUT_SIZE  # ... and, in the last `epochs_at_end` of all `epochs`, this
+    epochs_at_end: int = 0
     augmentation: Augmentation = Augmentation()
+
+    def size_in(self, epoch: int) -> int:
+        """Pixels a side of the training images in an epoch, counted from 1."""
+        return self.size_at_end if epoch > self.epochs - self.epochs_at_end else self.size
 
 
 @dataclass(frozen=True)

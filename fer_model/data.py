@@ -14,8 +14,8 @@ from pathlib import Path
 import datasets
 import numpy as np
 import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub import constants, hf_hub_download
+from huggingface_hub.errors import RemoteEntryNotFoundError
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -297,9 +297,11 @@ def _classnames_file(dataset: str, revision: str | None) -> tuple[str, ...] | No
             return None
         try:
             path = Path(hf_hub_download(dataset, "classnames.txt", repo_type="dataset", revision=revision))
-        except EntryNotFoundError:  # there is none, or, offline, none in the cache
+        except RemoteEntryNotFoundError:
             return None
         except Exception as error:  # see hub_errors
+            if constants.HF_HUB_OFFLINE:  # without one in the cache, the known names may do
+                return None
             raise DataError(
                 f"classnames.txt of the dataset {dataset!r} could not be read: {explain(error)}."
             ) from error

@@ -2,18 +2,20 @@
 
 import hashlib
 import json
+import os
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from huggingface_hub import CommitOperationAdd, HfApi, get_token, hf_hub_url
+from huggingface_hub import CommitOperationAdd, HfApi, constants, get_token, hf_hub_url
 
 from fer_model import card
 from fer_model.errors import FERError
 from fer_model.hub_errors import explain
-from fer_model.hub_files import CONFIG_FILE, WEIGHTS_FILE, hub_card
+from fer_model.hub_files import CONFIG_FILE, WEIGHTS_FILE, hub_card, hub_wheel
 from fer_model.modeling import FERModel
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,41 +60,38 @@ def model_card(results: Path, repo_id: str | None = None, wheel: str | None = No
 
 
 def prepare_push(repo_id: str, private: bool = False) -> str:
-    """Make sure, before hours of work, that a push can succeed: log in, and create the repository if need be.
+    """Make sure, before hours of work, that a push can succeed; the repository is created if need be.
+
+    Args:
+        private: the repository is to be a private one.
 
     Returns:
         The full id, "user/name".
 
     Raises:
-        FERError: nobody is logged in, the token may not write, or the Hub cannot be reached.
+        FERError: nobody is logged in, the token may not write there, the repository is public though a private
+            one was asked for, or the Hub cannot be reached.
     """
-    require_writer(repo_id)
-    try:
-        return HfApi().create_repo(repo_id, private=private or None, exist_ok=True).repo_id
-    except Exception as error:  # see hub_errors
-        raise FERError(f"{repo_id} cannot be pushed to: {explain(error)}.") from error
-
-
-def require_writer(repo_id: str) -> None:
-    """Stop unless the token is valid, may write, and is of `repo_id`'s owner or of a member of it.
-
-    Raises:
-        FERError: with what to do.
-    """
+    if constants.HF_HUB_OFFLINE:
+        raise FERError(f"{repo_id} cannot be pushed to while HF_HUB_OFFLINE is set; unset it.")
     if not get_token():
         raise FERError(f"{repo_id} cannot be pushed to: you are not logged in; run `hf auth login`, or set HF_TOKEN.")
     try:
-        me = HfApi().whoami()
+        role = HfApi().whoami().get("auth", {}).get("accessToken", {}).get("role")
+        if role != "read":
+            repo_id = HfApi().create_repo(repo_id, private=private or None, exist_ok=True).repo_id
+            HfApi().auth_check(repo_id, write=True)  # what a fine-grained token may, only the repository knows
+        public = role != "read" and private and not HfApi().model_info(repo_id).private
     except Exception as error:  # see hub_errors
         raise FERError(f"{repo_id} cannot be pushed to: {explain(error)}.") from error
-    mine = [me["name"], *(organisation["name"] for organisation in me.get("orgs", []))]
-    if "/" in repo_id and repo_id.split("/")[0] not in mine:
-        raise FERError(f"{repo_id} cannot be pushed to: you are logged in as {me['name']}; use {me['name']}/NAME.")
-    if me.get("auth", {}).get("accessToken", {}).get("role") == "read":
+    if role == "read":
         raise FERError(
             f"{repo_id} cannot be pushed to: your token may only read; "
             "make one that may write at https://huggingface.co/settings/tokens and run `hf auth login`."
         )
+    if public:
+        raise FERError(f"{repo_id} is there already and public; make it private on the Hub, or leave out --private.")
+    return repo_id
 
 
 def push_folder(results: Path, repo_id: str, private: bool = False) -> str:
@@ -106,37 +105,37 @@ def push_folder(results: Path, repo_id: str, private: bool = False) -> str:
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (results / "models" / name).is_file():
             raise FERError(f"There is nothing to push: {results / 'models' / name} is not there.")
-    again = f"python -m fer_model push {results} {repo_id}"
-    repo_id = prepare_push(repo_id, private)
+    readme = results / "models" / "README.md"
+    local = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    again = shlex.join(["python", "-m", "fer_model", "push", str(results), repo_id] + ["--private"] * private)
     try:
+        repo_id = prepare_push(repo_id, private)
+        head = commit_of(repo_id)
+        there = hub_card(repo_id, head)
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             wheel = build_wheel(folder)
             for name in (CONFIG_FILE, WEIGHTS_FILE):
                 shutil.copy(results / "models" / name, folder)
-            new = model_card(results, repo_id, hf_hub_url(repo_id, wheel.name) if wheel else None)
-            local = (results / "models" / "README.md").read_text(encoding="utf-8")
-            there = hub_card(repo_id)
+            new = model_card(results, repo_id, hf_hub_url(repo_id, wheel.name) if wheel else hub_wheel(repo_id, head))
             (folder / "README.md").write_text(card.merged(there or local, new), encoding="utf-8", newline="")
             HfApi().upload_folder(
                 repo_id=repo_id,
                 folder_path=folder,
                 commit_message="Upload model, config, card and package",
-                delete_patterns=["*.whl"],  # of an older version of the package
+                parent_commit=head,  # what somebody writes at this moment is not overwritten: the Hub answers 412
             )
-    except FERError:
-        raise
     except Exception as error:  # see hub_errors
+        why = str(error) if isinstance(error, FERError) else f"The upload to {repo_id} failed: {explain(error)}."
         raise FERError(
-            f"The upload to {repo_id} failed: {explain(error)}. "
-            f"Nothing is lost: the model is in {results / 'models'}. To try again:\n  {again}"
+            f"{why} Nothing is lost: the model is in {results / 'models'}. To try again:\n  {again}"
         ) from error
-    unsent = there and card.personal(local) != card.personal(there) and card.personal(local) != card.personal(new)
+    unsent = there and card.personal(local) not in (card.personal(there), card.personal(new), "")
     note = " (your own text in the local card was not sent: the card on the Hub keeps the one it has)" if unsent else ""
     return f"pushed to {repo_id}{note}"
 
 
-def commit_of(repo_id: str, revision: str | None) -> str:
+def commit_of(repo_id: str, revision: str | None = None) -> str:
     """The commit that a branch or tag of a model on the Hub is at now.
 
     Raises:
@@ -146,6 +145,20 @@ def commit_of(repo_id: str, revision: str | None) -> str:
         return HfApi().model_info(repo_id, revision=revision).sha
     except Exception as error:  # see hub_errors
         raise FERError(f"{repo_id} cannot be looked up: {explain(error)}.") from error
+
+
+def require_branch(repo_id: str, branch: str | None) -> None:
+    """Stop unless results can be written to this branch of a model on the Hub.
+
+    Raises:
+        FERError: it is a tag, a commit or nothing, or the Hub cannot be asked.
+    """
+    try:
+        branches = [ref.name for ref in HfApi().list_repo_refs(repo_id).branches]
+    except Exception as error:  # see hub_errors
+        raise FERError(f"{repo_id} cannot be looked up: {explain(error)}.") from error
+    if branch is not None and branch not in branches:
+        raise FERError(f"Results can only be written to a branch of {repo_id} ({', '.join(branches)}), not {branch!r}.")
 
 
 def push_results(repo_id: str, branch: str | None, measured: str, model: FERModel, metrics: dict) -> str:
@@ -202,7 +215,9 @@ def build_wheel(folder: Path) -> Path | None:
         shutil.copytree(ROOT / "fer_model", source / "fer_model", ignore=shutil.ignore_patterns("__pycache__"))
         code = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
         command = [sys.executable, "-c", code, str(folder.resolve())]
-        done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
+        # the same package gives the same bytes, so that the Hub need not keep it twice
+        environment = os.environ | {"SOURCE_DATE_EPOCH": "1577836800"}
+        done = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise FERError(f"The package could not be built ({last}); `pip install -U setuptools` may help.")

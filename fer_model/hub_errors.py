@@ -4,6 +4,7 @@ import errno
 import re
 
 from huggingface_hub import constants, get_token
+from huggingface_hub.utils import parse_ratelimit_headers
 
 _CLIENTS = ("huggingface_hub", "httpx", "httpx2")
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -40,7 +41,7 @@ def hide_token(text: str) -> str:
     """`text` with anything that is or looks like a Hub token blotted out."""
     if token := get_token():
         text = text.replace(token, "hf_***")
-    return re.sub(r"\bhf_[A-Za-z0-9]{8,}", "hf_***", text)
+    return re.sub(r"\bhf_[A-Za-z0-9]{20,}", "hf_***", text)
 
 
 def _sentence(error: BaseException) -> str | None:
@@ -54,15 +55,25 @@ def _sentence(error: BaseException) -> str | None:
     if is_disk_full(error):
         where = getattr(error, "filename", None) or constants.HF_HOME
         return f"the disk is full ({where}); make room, or set HF_HOME to a folder on another disk"
+    if type(error).__name__ == "XetAuthenticationError":  # a PermissionError too
+        return "the Hub's storage refused your token; try again, and log in anew with `hf auth login` if it goes on"
     if isinstance(error, PermissionError):
         return f"{error.filename or constants.HF_HOME} may not be written; change its owner, or set HF_HOME"
     if "Consistency check failed" in str(error) or kinds & {"RemoteProtocolError", "ReadError", "WriteError"}:
         return "the connection was cut in the middle; try again"
-    if unreachable or kinds & {"ConnectError", "TimeoutException"}:
+    if "Invalid metadata in README.md" in str(error):
+        return "the Hub does not accept the card's front matter: " + " ".join(str(error).split()[4:]).rstrip(".")
+    # what httpx says, what Python itself says, and what the Rust of hf_xet says
+    if kinds & {"ConnectError", "TimeoutException"} or unreachable or _is_network_error(error):
         return f"{constants.ENDPOINT} cannot be reached; check the network, and HF_ENDPOINT if you set it"
     if "HFValidationError" in kinds:
         return "that is no Hub id, which has the form user/name"
     return None
+
+
+def _is_network_error(error: BaseException) -> bool:
+    xet = isinstance(error, RuntimeError) and re.search(r"CAS Client Error|error sending request", str(error))
+    return isinstance(error, ConnectionError | TimeoutError) or bool(xet)
 
 
 def _status_sentence(status: int, kinds: set[str], text: str, response) -> str:
@@ -71,18 +82,19 @@ def _status_sentence(status: int, kinds: set[str], text: str, response) -> str:
         return "it has no such branch, tag or commit (404); check the revision"
     if "EntryNotFoundError" in kinds:
         return "it has no such file (404)"
-    if status == 401 and ("Invalid credentials" in said or "Invalid user token" in text):
+    if "GatedRepoError" in kinds:
+        return f"its owner wants to be asked for access ({status}); do so on its page on the Hub"
+    if status == 401 and ("expired" in said or "Invalid credentials" in said or "Invalid user token" in text):
         return "the Hub refused your token (401); log in anew with `hf auth login`, or correct HF_TOKEN"
     if status == 401 or "RepositoryNotFoundError" in kinds:
         return f"the Hub has none that you may read ({status}); check the name, and `hf auth login` if it is private"
     if status == 403:
-        return (
-            f"your token may not do this (403: {said.rstrip('.')}); take one that may write there, with `hf auth login`"
-        )
+        return f"your token may not do this (403: {said.rstrip('.')}); `hf auth login` with one that may"
     if status == 412:
         return "somebody changed it at the same moment (412); try again"
     if status == 429:
-        seconds = response.headers.get("Retry-After")
+        limit = parse_ratelimit_headers(response.headers)
+        seconds = response.headers.get("Retry-After") or (limit and limit.reset_in_seconds)
         return f"the Hub asks to wait{f' {seconds} s' if seconds else ''} (429); try again then"
     if status >= 500:
         return f"the Hub has a problem of its own ({status}); try again later"

@@ -5,8 +5,9 @@ import os
 import re
 from pathlib import Path
 
-from huggingface_hub import hf_hub_download
+from huggingface_hub import HfApi, hf_hub_download, hf_hub_url
 from huggingface_hub.errors import EntryNotFoundError, RemoteEntryNotFoundError
+from packaging.utils import parse_wheel_filename
 
 from fer_model.errors import ModelError
 from fer_model.hub_errors import explain
@@ -50,7 +51,14 @@ def hub_card(repo_id: str, revision: str | None = None, token: str | bool | None
         path = hf_hub_download(repo_id, "README.md", revision=revision, token=token)
     except RemoteEntryNotFoundError:
         return None
-    return Path(path).read_bytes().decode()
+    return Path(path).read_bytes().decode("utf-8-sig")
+
+
+def hub_wheel(repo_id: str, revision: str | None = None, token: str | bool | None = None) -> str | None:
+    """The address of the newest wheel of this package in a repository; None where there is none."""
+    names = [n for n in HfApi(token=token).list_repo_files(repo_id, revision=revision) if n.startswith("fer_model-")]
+    wheels = sorted((name for name in names if name.endswith(".whl")), key=lambda name: parse_wheel_filename(name)[1])
+    return hf_hub_url(repo_id, wheels[-1]) if wheels else None
 
 
 def _file_digest(path: Path) -> str:
@@ -68,11 +76,14 @@ def _check_cached(path: Path, source: str) -> None:
         return
     blob = path.parent / os.readlink(path)
     if re.fullmatch(r"[0-9a-f]{64}", blob.name) and _file_digest(path) != blob.name:
-        for file in (path.resolve(), blob, path):
-            file.unlink(missing_ok=True)  # or the cache would serve it for ever
+        try:
+            for file in (path.resolve(), blob, path):
+                file.unlink(missing_ok=True)  # or the cache would serve it for ever
+            then = "It has been removed from the cache; try again."
+        except OSError:
+            then = f"Remove {blob} and try again."
         raise ModelError(
-            f"{path.name} of {source} was damaged on its way or in the cache: its SHA-256 is not the Hub's. "
-            "It has been removed from the cache; try again."
+            f"{path.name} of {source} was damaged on its way or in the cache: its SHA-256 is not the Hub's. {then}"
         )
 
 

@@ -7,19 +7,29 @@ from torch import Tensor
 from fer_model.labels import EMOTIONS
 
 
-def class_weights(labels: Tensor) -> Tensor:
-    """Inverse-frequency weights, float32 (6,): N / (6 n_c) for class c with n_c of the N labels.
+def class_weights(labels: Tensor, power: float = 1.0) -> Tensor:
+    """Inverse-frequency weights, float32 (6,): (N / (6 n_c)) ** power for class c with n_c of the N labels.
 
     A class of average size weighs 1. Every class must occur.
     """
     counts = torch.bincount(labels, minlength=len(EMOTIONS))
-    return len(labels) / (len(EMOTIONS) * counts.float())
+    return (len(labels) / (len(EMOTIONS) * counts.float())) ** power
 
 
-def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+def weighted_cross_entropy(
+    logits: Tensor, labels: Tensor, weights: Tensor, label_smoothing: float = 0.0, focal: float = 0.0
+) -> Tensor:
     """Cross-entropy of each image times its class weight, (B,), not yet averaged.
 
     The mean that training uses, and that the history reports, is sum(losses) / sum(weights[labels]),
-    as `torch.nn.CrossEntropyLoss(weight=...)` defines it.
+    as `torch.nn.CrossEntropyLoss(weight=..., label_smoothing=...)` defines it.
+
+    Args:
+        focal: gamma of the focal loss: each loss is also multiplied by (1 - p) ** gamma, where p is the
+            probability of the true class (Lin et al. 2017, https://arxiv.org/abs/1708.02002, equation 5).
     """
-    return F.cross_entropy(logits, labels, weight=weights, reduction="none")
+    losses = F.cross_entropy(logits, labels, weight=weights, reduction="none", label_smoothing=label_smoothing)
+    if focal:
+        probability = logits.softmax(dim=1).gather(1, labels[:, None])[:, 0]
+        losses = losses * (1 - probability) ** focal
+    return losses

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fer_model import card
 from fer_model.configs import CONFIGS, DATA_SIZE, INPUT_SIZE, PIXEL_MEAN, PIXEL_STD
 from fer_model.errors import ModelError
-from fer_model.hub_files import CONFIG_FILE, WEIGHTS_FILE, fetch, hub_card
+from fer_model.hub_files import CONFIG_FILE, WEIGHTS_FILE, fetch, hub_card, hub_wheel
 from fer_model.labels import EMOTIONS, ID2LABEL, LABEL2ID
 
 
@@ -35,13 +35,38 @@ class SqueezeExcite(nn.Module):
         return x * weights[:, :, None, None]
 
 
+class SpatialAttention(nn.Module):
+    """Each position is scaled by a weight in (0, 1) computed from the channels' mean and maximum around it.
+
+    The spatial half of CBAM, Woo et al. 2018, https://arxiv.org/abs/1807.06521, equation 3.
+    (B, C, H, W) -> (B, C, H, W).
+    """
+
+    def __init__(self, kernel_size: int = 7):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        summary = torch.stack((x.mean(dim=1), x.amax(dim=1)), dim=1)  # (B, 2, H, W)
+        return x * torch.sigmoid(self.conv(summary))
+
+
 class ConvBlock(nn.Module):
-    """3x3 convolutions with a skip, channel attention, and a halving of height and width.
+    """3x3 convolutions with a skip, attention to channels and positions, and a halving of height and width.
 
     (B, in_channels, H, W) -> (B, out_channels, H // 2, W // 2). `body[-2]` is the last convolution.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, convs: int, channel_attention: bool, reduction: int):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        convs: int,
+        *,
+        channel_attention: bool,
+        spatial_attention: bool,
+        reduction: int,
+    ):
         super().__init__()
         layers: list[nn.Module] = []
         for index in range(convs):
@@ -56,11 +81,12 @@ class ConvBlock(nn.Module):
             nn.BatchNorm2d(out_channels),
         )
         self.attention = SqueezeExcite(out_channels, reduction) if channel_attention else nn.Identity()
+        self.spatial = SpatialAttention() if spatial_attention else nn.Identity()
         self.pool = nn.MaxPool2d(2)
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.relu(self.body(x) + self.skip(x))
-        return self.pool(self.attention(x))
+        return self.pool(self.spatial(self.attention(x)))
 
 
 class FERModel(
@@ -97,8 +123,9 @@ class FERModel(
                 channels[index],
                 channels[index + 1],
                 convs,
-                architecture.channel_attention,
-                architecture.reduction,
+                channel_attention=architecture.channel_attention,
+                spatial_attention=architecture.spatial_attention,
+                reduction=architecture.reduction,
             )
             self.add_module(f"block{index + 1}", block)
         self.classifier = nn.Sequential(
@@ -136,9 +163,11 @@ class FERModel(
     def parameter_count(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def generate_model_card(self, *, folder: str = ".", repo_id: str | None = None) -> ModelCard:
+    def generate_model_card(
+        self, *, folder: str = ".", repo_id: str | None = None, wheel: str | None = None
+    ) -> ModelCard:
         """A card without results: a bare network does not know how it was trained or measured."""
-        return ModelCard(card.render(self.version, self.parameter_count, folder=folder, repo_id=repo_id))
+        return ModelCard(card.render(self.version, self.parameter_count, folder=folder, repo_id=repo_id, wheel=wheel))
 
     def _save_pretrained(self, save_directory: Path) -> None:
         state = {name: tensor.detach().contiguous().cpu() for name, tensor in self.state_dict().items()}
@@ -158,6 +187,8 @@ class FERModel(
         token: str | bool | None = None,
         branch: str | None = None,
         create_pr: bool | None = None,
+        config: dict | None = None,
+        model_card_kwargs: dict | None = None,
         **upload_options,
     ) -> str:
         """Upload config, weights and card, creating the repository if need be.
@@ -167,17 +198,19 @@ class FERModel(
 
         Args:
             branch: where to (default: main). upload_options: more for `HfApi.upload_folder`.
+            config, model_card_kwargs: the mixin's `save_pretrained` passes them; both are fixed here.
 
         Returns:
             The commit's address.
         """
         api = HfApi(token=token)
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-        old = hub_card(repo_id, branch, token) or ""
+        head = api.model_info(repo_id, revision=branch).sha
+        old = hub_card(repo_id, head, token) or ""
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             self.save_pretrained(folder)
-            new = self.generate_model_card(repo_id=repo_id).content
+            new = self.generate_model_card(repo_id=repo_id, wheel=hub_wheel(repo_id, head, token)).content
             (folder / "README.md").write_text(card.merged(old, new), encoding="utf-8", newline="")
             return api.upload_folder(
                 repo_id=repo_id,
@@ -185,6 +218,7 @@ class FERModel(
                 commit_message=commit_message,
                 revision=branch,
                 create_pr=create_pr,
+                parent_commit=head,
                 **upload_options,
             )
 

@@ -11,9 +11,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, ProjectConfiguration, TorchDynamoPlugin, set_seed
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
-from fer_model.augment import augment, enlarge, normalise, preprocess
+from fer_model.augment import augment, enlarge, mix, normalise, preprocess
 from fer_model.checkpoints import (
     newest_checkpoint,
     remove_checkpoints,
@@ -30,6 +32,7 @@ from fer_model.losses import weighted_cross_entropy
 from fer_model.machine import environment, share_cores
 from fer_model.metrics import FERMetric
 from fer_model.modeling import FERModel
+from fer_model.optimizing import make_average, make_optimizer, make_schedule
 
 EVALUATION_BATCH = 128
 
@@ -115,11 +118,13 @@ def fit(
             settings, or the loss is not a finite number.
     """
     checkpoints = output_dir / "checkpoints"
+    # how many epochs there may be is no part of a run's settings, unless the schedule stretches over them
+    stretches = recipe.cosine or recipe.epochs_at_end
     run = {
         **(about or {}),
         "version": model.version,
         "seed": seed,
-        "recipe": {key: value for key, value in asdict(recipe).items() if key != "epochs"},
+        "recipe": {key: value for key, value in asdict(recipe).items() if key != "epochs" or stretches},
         "images": {"train": len(train), "validation": len(validation)},
         "class_weights": weights.tolist(),
         "num_processes": accelerator.num_processes,
@@ -144,7 +149,8 @@ def fit(
     set_seed(seed, device_specific=True)
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     model = model.to(memory_format=memory_format)
-    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+    flops = {size: forward_flops(model, size) for size in {recipe.size, recipe.size_at_end}}
+    optimizer = make_optimizer(model, recipe)
     model, optimizer, train_loader, validation_loader = accelerator.prepare(
         model,
         optimizer,
@@ -152,8 +158,11 @@ def fit(
         batches(validation, EVALUATION_BATCH),
     )
     weights = weights.to(accelerator.device)
+    bare = accelerator.unwrap_model(model, keep_torch_compile=False)
+    schedule = make_schedule(optimizer, recipe, len(train_loader))
+    average = make_average(bare, recipe)
     progress = Progress()
-    accelerator.register_for_checkpointing(progress)
+    accelerator.register_for_checkpointing(progress, schedule, *([average] if average else []))
     if newest and resume:
         accelerator.load_state(str(newest))
         accelerator.print(f"resumed {newest}: {len(progress.epochs)} epochs done")
@@ -169,17 +178,22 @@ def fit(
         epoch = len(progress.epochs) + 1
         started = time.perf_counter()
         train_loader.set_epoch(epoch)  # the shuffle; without it a resumed run would repeat epoch 1's
-        trained = _train_epoch(
-            model, optimizer, train_loader, weights, recipe, accelerator, memory_format, f"epoch {epoch}"
-        )
+        size = recipe.size_in(epoch)
+        step = Step(model, optimizer, schedule, average, weights, recipe, size, memory_format)
+        trained = _train_epoch(step, train_loader, accelerator, f"epoch {epoch}")
         train_seconds = time.perf_counter() - started
-        logits, labels = predict(model, validation_loader, accelerator, "validating", memory_format)
+        kept = average.module if average else model
+        logits, labels = predict(kept, validation_loader, accelerator, "validating", memory_format)
         row = {
             "epoch": epoch,
             **trained,
             **_validation_scores(logits, labels, weights),
             "seconds": time.perf_counter() - started,
             "images_per_second": len(train) / train_seconds,
+            "learning_rate": schedule.get_last_lr()[0],  # of the next step
+            "size": size,
+            # a backward pass costs two forward ones
+            "training_flops": 3 * flops[size] * len(train),
         }
         if not (math.isfinite(row["train_loss"]) and math.isfinite(row["validation_loss"])):
             raise TrainingError(
@@ -189,7 +203,7 @@ def fit(
         progress.epochs.append(row)
         if progress.best_epoch == epoch:
             remove_old_results(output_dir, accelerator, with_history=epoch == 1)
-            save_model(accelerator.unwrap_model(model, keep_torch_compile=False), output_dir / "models", accelerator)
+            save_model(average.module if average else bare, output_dir / "models", accelerator)
         save_checkpoint(checkpoints, epoch, accelerator)
         stopped = _stop_reason(progress, recipe)
         write_history(output_dir, _history(run, progress, stopped), accelerator)
@@ -223,26 +237,65 @@ def predict(
     return logits[order], labels[order]
 
 
-def _train_epoch(model, optimizer, loader, weights, recipe, accelerator, memory_format, description) -> dict:
-    model.train()
+@dataclass
+class Step:
+    """What one training step works on and with."""
+
+    model: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    average: AveragedModel | None
+    weights: Tensor
+    recipe: Recipe
+    size: int
+    memory_format: torch.memory_format
+
+    def __call__(self, faces: Tensor, labels: Tensor, accelerator: Accelerator) -> tuple[Tensor, Tensor, Tensor]:
+        """Take it; returns each image's loss, class weight, and whether it was recognised, all (B,)."""
+        settings = self.recipe.augmentation
+        images, mixed = mix(augment(enlarge(faces, self.size), settings), settings)
+        logits = self.model(normalise(images).contiguous(memory_format=self.memory_format)).float()
+        losses, class_weights = self._losses(logits, labels)
+        if mixed:  # as often in the batch's labels as in its pixels
+            other_losses, other_weights = self._losses(logits, labels[mixed.partner])
+            losses = mixed.share * losses + (1 - mixed.share) * other_losses
+            class_weights = mixed.share * class_weights + (1 - mixed.share) * other_weights
+        accelerator.backward(losses.sum() / class_weights.sum())
+        if self.recipe.clip:
+            accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.schedule.step()
+        if self.average:
+            self.average.update_parameters(accelerator.unwrap_model(self.model, keep_torch_compile=False))
+        return losses.detach(), class_weights, logits.detach().argmax(dim=1) == labels
+
+    def _losses(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        smoothing, focal = self.recipe.label_smoothing, self.recipe.focal
+        return weighted_cross_entropy(logits, labels, self.weights, smoothing, focal), self.weights[labels]
+
+
+def _train_epoch(step: Step, loader, accelerator: Accelerator, description: str) -> dict:
+    step.model.train()
     seen = []  # loss, weight, correct: (3, images of a batch), left on the device so that nothing waits
     with _bar(loader, description, accelerator) as bar:
-        for images, labels, _ in bar:
-            inputs = normalise(augment(enlarge(images), recipe.augmentation)).contiguous(memory_format=memory_format)
-            logits = model(inputs).float()
-            losses = weighted_cross_entropy(logits, labels, weights)
-            loss = losses.sum() / weights[labels].sum()
-            accelerator.backward(loss)
-            optimizer.step()
-            optimizer.zero_grad()
-            correct = logits.argmax(dim=1) == labels
-            parts = accelerator.gather_for_metrics((losses.detach(), weights[labels], correct.float()))
-            seen.append(torch.stack(parts))
+        for faces, labels, _ in bar:
+            losses, class_weights, correct = step(faces, labels, accelerator)
+            seen.append(torch.stack(accelerator.gather_for_metrics((losses, class_weights, correct.float()))))
     images_seen = torch.cat(seen, dim=1).cpu().double()  # on the CPU, since not every device knows float64
     if images_seen.shape[1] != len(loader.dataset):
         raise RuntimeError(f"{images_seen.shape[1]} images were counted in an epoch of {len(loader.dataset)}")
     loss_sum, weight_sum, correct_sum = images_seen.sum(dim=1).tolist()
     return {"train_loss": loss_sum / weight_sum, "train_accuracy": correct_sum / len(loader.dataset)}
+
+
+def forward_flops(model: FERModel, size: int) -> int:
+    """Floating-point operations of one image's way through the network, as torch counts them."""
+    training = model.training
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.eval()(torch.zeros(1, 3, size, size))
+    model.train(training)
+    return counter.get_total_flops()
 
 
 def _validation_scores(logits: Tensor, labels: Tensor, weights: Tensor) -> dict:

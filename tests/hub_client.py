@@ -9,7 +9,9 @@ from pathlib import Path
 import torch
 
 from fer_model.modeling import FERModel
-from hub_server import READ_TOKEN, WRITE_TOKEN, WRONG_TOKEN, Hub
+from hub_server import FINE_TOKEN, READ_TOKEN, WRITE_TOKEN, WRONG_TOKEN, Hub
+
+TOKENS = (WRITE_TOKEN, READ_TOKEN, FINE_TOKEN, WRONG_TOKEN)
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -49,7 +51,7 @@ class HubUser:
             check=False,
         )
         said = done.stdout + done.stderr
-        assert not any(token in said for token in (WRITE_TOKEN, READ_TOKEN, WRONG_TOKEN)), "a token was printed"
+        assert not any(token in said for token in TOKENS), "a token was printed"
         if check:
             assert done.returncode == 0, said
         return done

@@ -22,15 +22,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import uvicorn
+import yaml
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 WRITE_TOKEN = "hf_WriteTokenOfTheTestUser"
 READ_TOKEN = "hf_ReadTokenOfTheTestUser"
 WRONG_TOKEN = "hf_WrongTokenOfNobody"
-ROLES = {WRITE_TOKEN: "write", READ_TOKEN: "read"}
+FINE_TOKEN = "hf_FineGrainedTokenThatMayRead"
+ROLES = {WRITE_TOKEN: "write", READ_TOKEN: "read", FINE_TOKEN: "fineGrained"}
 USER = "tester"
 
+ID = r"[\w.-]+(/[\w.-]+)?"  # of a dataset in a model-index
 LFS_NAMES = re.compile(r"\.(safetensors|onnx|parquet|tar|whl|png|jpg|bin)$")
 PREFIXES = {"models": "", "datasets": "datasets/", "spaces": "spaces/"}
 
@@ -240,8 +243,33 @@ def make_app(hub: Hub) -> FastAPI:
         return {}
 
     @app.post("/api/validate-yaml")
-    async def validate_yaml():
-        return {"errors": [], "warnings": []}
+    async def validate_yaml(request: Request):
+        text = (await request.json())["content"]
+        try:
+            found = yaml.safe_load(text.split("---")[1]) if text.startswith("---") else {}
+            results = [result for entry in found.get("model-index", []) for result in entry["results"]]
+            wrong = [r["dataset"]["type"] for r in results if not re.fullmatch(ID, r["dataset"]["type"])]
+        except (yaml.YAMLError, AttributeError, KeyError) as error:
+            wrong = [repr(error)]
+        answer = {"errors": [{"message": f"not accepted: {what}"} for what in wrong], "warnings": []}
+        return JSONResponse(answer, 400 if wrong else 200)
+
+    @app.get("/api/{kind}/{namespace}/{name}/auth-check")
+    async def auth_check(request: Request, kind: str, namespace: str, name: str):
+        readable(request, kind, namespace, name)
+
+    @app.get("/api/{kind}/{namespace}/{name}/auth-check/write")
+    async def auth_check_write(request: Request, kind: str, namespace: str, name: str):
+        readable(request, kind, namespace, name)
+        require_write(request, f"{namespace}/{name}")
+
+    @app.get("/api/{kind}/{namespace}/{name}/refs")
+    async def refs(request: Request, kind: str, namespace: str, name: str):
+        repo = readable(request, kind, namespace, name)
+        return {
+            group: [{"name": ref, "ref": f"refs/{what}/{ref}", "targetCommit": sha} for ref, sha in found.items()]
+            for group, what, found in (("branches", "heads", repo.branches), ("tags", "tags", repo.tags))
+        } | {"converts": []}
 
     @app.post("/api/{kind}/{namespace}/{name}/preupload/{revision}")
     async def preupload(request: Request, kind: str, namespace: str, name: str, revision: str):

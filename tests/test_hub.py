@@ -15,6 +15,7 @@ from fer_model.metrics import FERMetric
 from fer_model.modeling import FERModel
 
 ROOT = Path(__file__).parent.parent
+COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}  # that a Space may have
 PUBLISHED = sorted(path.parent for path in (ROOT / "results").glob("*/metrics.json"))
 
 
@@ -107,6 +108,8 @@ def test_the_readme_is_a_valid_space_card():
     assert card.data.sdk == "gradio"
     assert card.data.app_file == "app.py"
     assert card.data.license == "mit"
+    assert {card.data.colorFrom, card.data.colorTo} <= COLOURS
+    assert card.data.suggested_hardware == "cpu-basic"
     assert len(card.data.to_dict()["short_description"]) <= 60, "the Hub cuts or refuses longer ones"
     assert re.fullmatch(r"3\.\d+", card.data.to_dict()["python_version"])
     assert RepoCard((ROOT / "README.md").read_text()).data.to_dict()["title"]

@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from fer_model import card
+from fer_model.errors import FERError
 from fer_model.expectations import check_expectations
 from fer_model.metrics import FERMetric
 
@@ -105,8 +106,49 @@ def test_results_alone_do_not_add_sections_to_a_card_that_has_none():
     assert accuracies(new) == [0.75]
 
 
-@pytest.mark.parametrize("old", ["no front matter\n", "---\n: [broken\n---\nBody\n", "---\n- a list\n---\nBody\n"])
-def test_a_card_with_odd_front_matter_loses_nothing(old):
+@pytest.mark.parametrize(
+    "old",
+    [
+        "no front matter\n",
+        "---\n---\nnothing in it\n",
+        "---\ntags: [\n  a,\n  b\n]\nlicense: mit\n---\na list that closes at the margin\n",
+        '---\n"tags": [a]\n"license": mit\n---\nquoted keys\n',
+        "---\ntags:\n- a # note\n\n# more\n- b\n---\ncomments inside\n",
+    ],
+)
+def test_front_matter_in_an_unusual_style_is_understood(old):
     new = card.merged(old, rendered(9))
     assert old.strip().splitlines()[-1] in new
-    assert "## Results" in new
+    assert set(front(new)["tags"]) >= {"fer2013", *(["a"] if "tags" in old else [])}
+    assert accuracies(new) == [0.75]
+    assert card.merged(new, rendered(9)) == new
+
+
+@pytest.mark.parametrize("old", ["---\n: [broken\n---\nBody\n", "---\n- a list\n---\nBody\n"])
+def test_front_matter_that_is_none_is_refused_rather_than_lost(old):
+    with pytest.raises(FERError, match="front matter"):
+        card.merged(old, rendered(9))
+
+
+def test_lines_that_need_no_change_are_left_as_they_are():
+    text = rendered(9).replace("tags:\n", "tags: # ours\n").replace("license: mit", "license: 'mit'   # free")
+    assert card.merged(text, rendered(6)) == text.replace(front_results(9), front_results(6)).replace(
+        rendered(9)[found_section(rendered(9), "intro")], rendered(6)[found_section(rendered(6), "intro")]
+    ).replace(rendered(9)[found_section(rendered(9), "results")], rendered(6)[found_section(rendered(6), "results")])
+
+
+def front_results(right: int) -> str:
+    text = rendered(right)
+    return text[text.index("model-index:") : text.index("---", 4)]
+
+
+def test_datasets_that_a_person_named_stay_and_ours_goes_when_it_no_longer_holds():
+    old = "---\ndatasets:\n- my/faces\n- clip-benchmark/wds_fer2013\n---\nBody.\n"
+    assert front(card.merged(old, rendered(9)))["datasets"] == ["my/faces"]
+
+
+def test_a_local_test_set_is_named_without_its_path():
+    metrics = measured(9) | {"dataset": "/home/me/My Faces (new)"}
+    text = card.render("v1", 10, repo_id="user/name", metrics=metrics)
+    assert "/home/me" not in text
+    assert {r["dataset"]["type"] for e in front(text)["model-index"] for r in e["results"]} == {"My-Faces-new"}

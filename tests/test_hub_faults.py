@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from fer_model.modeling import FERModel
-from hub_client import HubUser
-from hub_server import READ_TOKEN, WRITE_TOKEN, WRONG_TOKEN, Fault
+from hub_client import TOKENS, HubUser
+from hub_server import FINE_TOKEN, READ_TOKEN, WRITE_TOKEN, WRONG_TOKEN, Fault
 from synthetic import draw_faces, image_table, write_parquet
 
 LOAD_MODEL = "import sys; from fer_model import FERModel; FERModel.from_pretrained(sys.argv[1])"
@@ -37,6 +37,7 @@ class Case:
     full_disk: bool = False
     broken: tuple[str, ...] = ()  # files that were uploaded broken
     missing: bool = False  # no such repository
+    there: bool = False  # the repository that is pushed to exists already
 
     @property
     def mended(self) -> bool:
@@ -76,19 +77,18 @@ CASES = {
     "push, connection refused": Case("push", ("cannot be reached", "check the network"), environment=NOBODY),
     "push, wrong token": Case("push", ("401", "hf auth login"), token=WRONG_TOKEN, environment={"HF_DEBUG": "1"}),
     "push, read token": Case("push", ("may only read", "hf auth login"), token=READ_TOKEN),
+    "push, fine-grained token that may read": Case("push", ("403", "hf auth login"), token=FINE_TOKEN, there=True),
     "push, no token": Case("push", ("not logged in", "hf auth login"), token=None),
     "push, token without the right": Case(
         "push", ("403", "hf auth login"), Fault("POST /api/models/NAME/commit", 403, {"X-Error-Message": "No rights."})
     ),
     "push, too many requests": Case(
-        "push", ("wait 7 s", "429", "fer_model push"), Fault("POST /api/models/NAME/commit", 429, {"Retry-After": "7"})
+        "push", ("wait 7 s", "429"), Fault("POST /api/models/NAME/commit", 429, {"Retry-After": "7"})
     ),
     "push, server error on commit": Case(
-        "push", ("500", "Nothing is lost", "fer_model push"), Fault("POST /api/models/NAME/commit", 500)
+        "push", ("500", "try again later"), Fault("POST /api/models/NAME/commit", 500)
     ),
-    "push, cut in the middle": Case(
-        "push", ("cut", "Nothing is lost", "fer_model push"), Fault("PUT /lfs/NAME/", cut_after=0)
-    ),
+    "push, cut in the middle": Case("push", ("cut", "try again"), Fault("PUT /lfs/NAME/", cut_after=0)),
     "dataset, connection refused": Case("dataset", ("cannot be reached",), environment=NOBODY),
     "dataset, wrong token": Case("dataset", ("401", "hf auth login"), token=WRONG_TOKEN),
     "dataset, server error": Case("dataset", ("500", "try again later"), Fault(" /(api/)?datasets/NAME", 500)),
@@ -133,14 +133,15 @@ def outcomes(hub, tmp_path_factory) -> dict[str, Outcome]:
         home = folder / repo_id
         results = home / "results"
         shutil.copytree(folder / "model", results / "models")
+        (results / "metrics.json").write_bytes(b"{}")
         if case.does == "dataset":
             hub.create("datasets", repo_id, table)
-        elif case.does == "pull" and not case.missing:
+        elif case.does == "pull" and not case.missing or case.there:
             hub.create("models", repo_id, good | {path: broken[path] for path in case.broken})
         command = {
-            "pull": ["evaluate.py", "--model", repo_id, "--dataset", folder / "dataset", "--output-dir", home / "out"],
+            "pull": ["evaluate.py", "--model", repo_id, "--dataset", folder / "dataset", "--output-dir", results],
             "push": ["-m", "fer_model", "push", results, repo_id],
-            "dataset": ["evaluate.py", "--model", folder / "model", "--dataset", repo_id, "--output-dir", home / "out"],
+            "dataset": ["evaluate.py", "--model", folder / "model", "--dataset", repo_id, "--output-dir", results],
         }[case.does]
         user = HubUser(hub, home / "cache", case.token)
         prefix = on_full_disk(user.cache) if case.full_disk else []
@@ -155,7 +156,7 @@ def outcomes(hub, tmp_path_factory) -> dict[str, Outcome]:
         second = user.python(*again[case.does], check=False) if case.mended else None
         return Outcome(first, second, left == good_results, home)
 
-    good_results = {f"models/{path}": content for path, content in good.items()}
+    good_results = {f"models/{path}": content for path, content in good.items()} | {"metrics.json": b"{}"}
     # what waits for the client's many attempts goes first, so that the others work meanwhile
     order = sorted(CASES, key=lambda name: CASES[name].fault is None and CASES[name].environment != NOBODY)
     with ThreadPoolExecutor(4) as pool:
@@ -172,6 +173,9 @@ def test_a_fault_of_the_hub_ends_in_one_sentence_that_says_what_to_do(outcomes, 
     assert len(sentences) == 1
     said = done.stderr[done.stderr.index(sentences[0]) :]
     assert all(word in said for word in CASES[name].says), said
+    if CASES[name].does == "push":
+        assert "Nothing is lost" in said
+        assert "python -m fer_model push" in said
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.mended])
@@ -185,7 +189,7 @@ def test_a_fault_of_the_hub_changes_no_local_result_and_no_token_is_written_anyw
     outcome = outcomes[name]
     assert outcome.untouched
     for path, content in local_files(outcome.home).items():
-        assert not any(token.encode() in content for token in (WRITE_TOKEN, READ_TOKEN, WRONG_TOKEN)), path
+        assert not any(token.encode() in content for token in TOKENS), path
 
 
 def test_a_wrong_token_for_the_hub_is_found_before_the_training(hub, tmp_path):
@@ -205,3 +209,47 @@ def test_a_model_in_the_cache_is_used_while_the_hub_is_down(hub, tmp_path):
     hub.faults.append(with_fault)
     assert user.logits("tester/down", HF_HUB_OFFLINE="0") == before
     hub.faults.remove(with_fault)
+
+
+def test_a_card_of_the_hub_that_cannot_be_read_anew_is_not_replaced_by_an_old_one(hub, tmp_path):
+    """The client would fall back to what is in the cache when the Hub answers 503."""
+    model_files(tmp_path / "run" / "models")
+    user = HubUser(hub, tmp_path / "cache")
+    user.python("-m", "fer_model", "push", tmp_path / "run", "tester/stale")
+    user.logits("tester/stale")
+    user.python("-c", "from fer_model.hub_files import hub_card; hub_card('tester/stale')")
+    repo = hub.repo("models", "tester/stale")
+    repo.commit({"README.md": repo.files()["README.md"] + b"A sentence of mine.\n"})
+    hub.faults.append(fault := Fault("HEAD /tester/stale/resolve/.*README", 503))
+    done = user.python("-m", "fer_model", "push", tmp_path / "run", "tester/stale", check=False)
+    hub.faults.remove(fault)
+    assert done.returncode == 2
+    assert b"A sentence of mine." in repo.files()["README.md"]
+
+
+def test_what_somebody_writes_into_the_hub_card_during_an_upload_is_not_lost(hub, tmp_path):
+    model_files(tmp_path / "run" / "models")
+    repo = hub.create("models", "tester/meanwhile")
+
+    def meanwhile(body: bytes) -> bytes:
+        repo.commit({"README.md": b"Written at this moment.\n"})
+        return body
+
+    hub.faults.append(Fault("preupload", edit=meanwhile, times=1))
+    user = HubUser(hub, tmp_path / "cache")
+    done = user.python("-m", "fer_model", "push", tmp_path / "run", "tester/meanwhile", check=False)
+    assert done.returncode == 2
+    assert "somebody changed it at the same moment (412); try again" in done.stderr
+    assert set(repo.files()) == {".gitattributes", "README.md"}
+    user.python("-m", "fer_model", "push", tmp_path / "run", "tester/meanwhile")
+    assert b"Written at this moment." in repo.files()["README.md"]
+
+
+def test_a_private_push_into_a_public_hub_repository_is_refused(hub, tmp_path):
+    model_files(tmp_path / "run" / "models")
+    hub.create("models", "tester/public")
+    command = ["-m", "fer_model", "push", tmp_path / "run", "tester/public", "--private"]
+    done = HubUser(hub, tmp_path / "cache").python(*command, check=False)
+    assert done.returncode == 2
+    assert "public" in done.stderr
+    assert set(hub.repo("models", "tester/public").files()) == {".gitattributes"}

@@ -1,13 +1,16 @@
 """Three lines for others: the package, and the card's examples run as they are printed."""
 
+import ast
 import os
 import re
 import shutil
 import subprocess
+import sys
 import sysconfig
 import tomllib
 import venv
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -27,9 +30,10 @@ def test_the_wheel_for_the_hub_holds_the_package_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     in_package = {name for name in names if name.startswith("fer_model/")}
-    tracked = subprocess.run(["git", "ls-files", "fer_model"], cwd=ROOT, capture_output=True, text=True, check=False)
-    if tracked.returncode == 0 and tracked.stdout:
-        assert in_package == set(tracked.stdout.split())
+    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "fer_model"]
+    known = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=False)
+    if known.returncode == 0 and known.stdout:
+        assert in_package == set(known.stdout.split())
     assert {"fer_model/card_template.md", "fer_model/vendor/centerface/centerface.onnx"} <= in_package
     assert all(".dist-info/" in name for name in names - in_package)
     assert wheel.stat().st_size < 10_000_000
@@ -78,3 +82,17 @@ def test_the_three_lines_of_the_hub_card_run_as_they_are_printed(hub, tmp_path):
     message, where = done.stdout.strip().splitlines()
     assert re.search(r"(looks like|best guess is) (happiness|surprise|sadness|anger|disgust|fear)", message)
     assert Path(where).is_relative_to(site)
+
+
+def test_requirements_txt_names_whatever_the_code_imports():
+    """A Space installs nothing else; here, more is installed than there."""
+    listed = {re.split(r"[<>=\[]", line)[0].lower() for line in (ROOT / "requirements.txt").read_text().splitlines()}
+    distributions = packages_distributions()
+    for file in [*ROOT.glob("*.py"), *ROOT.glob("fer_model/*.py")]:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            for top in {name.split(".")[0] for name in names} - {"fer_model", "spaces", *sys.stdlib_module_names}:
+                assert {name.lower().replace("_", "-") for name in distributions[top]} & listed, (
+                    f"{file.name} imports {top}"
+                )

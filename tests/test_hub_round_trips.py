@@ -9,7 +9,7 @@ from gradio_client import Client, handle_file
 
 from app_fixture import EXAMPLES, running_app
 from fer_model.modeling import FERModel
-from hub_client import HubUser, local_logits
+from hub_client import TOKENS, HubUser, local_logits
 from hub_server import READ_TOKEN
 from synthetic import draw_faces, image_table, usages, write_parquet, write_webdataset
 
@@ -168,11 +168,31 @@ def test_push_to_hub_of_a_model_object_keeps_the_card_on_the_hub_too(hub, traine
     assert "Art. 5(1)(f)" in card
 
 
+def test_saving_with_push_to_hub_pushes(hub, trained, user, tmp_path):
+    code = (
+        "import sys; from fer_model import FERModel\n"
+        "FERModel.from_pretrained(sys.argv[1]).save_pretrained(sys.argv[2], push_to_hub=True, repo_id='tester/saved')"
+    )
+    user.python("-c", code, trained / "models", tmp_path / "saved")
+    files = hub.repo("models", "tester/saved").files()
+    assert files["model.safetensors"] == (trained / "models" / "model.safetensors").read_bytes()
+
+
+def test_results_are_only_pushed_to_a_branch_of_the_hub_which_is_found_before_measuring(hub, trained, user):
+    repo = hub.create("models", "tester/tagged", read_files(trained / "models"))
+    repo.tags["v1"] = repo.resolve("main")
+    command = ["evaluate.py", "--model", "tester/tagged", "--revision", "v1", "--push-results"]
+    done = user.python(*command, "--dataset", "./nowhere", check=False)
+    assert done.returncode == 2
+    assert "only be written to a branch of tester/tagged (main), not 'v1'" in done.stderr
+
+
 def test_the_app_pulls_its_model_from_the_hub_and_answers(trained, user, tmp_path):
     with running_app(tmp_path, model="tester/trained", environment=user.environment) as app:
         client = Client(app.url, verbose=False)
         answer = client.predict(handle_file(EXAMPLES / "astronaut.jpg"), api_name="/predict")[0]
         assert "Model: tester/trained" in app.output
+        assert not any(token in app.output for token in TOKENS)
     assert len(answer["faces"]) == 1
     assert sum(answer["faces"][0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 from gradio_client import Client, handle_file
-from huggingface_hub import SpaceCard
 
 from app_fixture import EXAMPLES, running_app
-from hub_client import ROOT, HubUser
+from hub_client import HubUser
 
 HF = Path(sys.executable).parent / "hf"
 
@@ -87,16 +86,6 @@ def test_on_a_zero_gpu_space_of_the_hub_the_network_runs_where_the_gpu_is(hub, s
         assert client.predict(picture, emotion="fear", api_name="/heat_map")
         assert app.output.count("on a GPU: run") == 2
         assert app.output.count("on a GPU: heat_map_of") == 1
-
-
-def test_the_hub_card_of_the_space_has_what_a_space_needs():
-    data = SpaceCard.load(ROOT / "README.md").data.to_dict()
-    assert data["sdk"] == "gradio"
-    assert data["app_file"] == "app.py"
-    assert {"title", "emoji", "colorFrom", "colorTo", "sdk_version", "python_version", "license"} <= data.keys()
-    colours = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
-    assert {data["colorFrom"], data["colorTo"]} <= colours
-    assert data["suggested_hardware"] == "cpu-basic"
 
 
 def test_without_a_name_the_upload_to_the_hub_says_what_is_missing(hub, tmp_path):

@@ -172,7 +172,7 @@ def test_a_pickle_is_refused(saved):
 def test_a_truncated_weight_file_is_refused(saved):
     file = saved[1] / "model.safetensors"
     file.write_bytes(file.read_bytes()[:1000])
-    with pytest.raises(ModelError, match="not a readable safetensors file"):
+    with pytest.raises(ModelError, match="not a whole safetensors file"):
         FERModel.from_pretrained(saved[1])
 
 
