@@ -15,8 +15,8 @@ import dataclasses
 import shlex
 from pathlib import Path
 
-from fer_model import cli, data, losses, plots, training
-from fer_model.configs import CONFIGS
+from fer_model import cli, data, duplicates, losses, plots, training
+from fer_model.configs import CONFIGS, Recipe, changed
 from fer_model.hub import prepare_push, push_folder, write_card
 from fer_model.labels import EMOTIONS
 from fer_model.modeling import FERModel
@@ -31,15 +31,22 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     cli.add_dataset_arguments(parser)
     parser.add_argument("--limit", type=_positive, metavar="N", help="use at most N training images, for a quick try")
-    parser.add_argument("--epochs", type=_positive, help="at most this many (default: the recipe's, 60)")
-    parser.add_argument("--batch-size", type=_positive, help="images per step and process (default: the recipe's, 32)")
-    parser.add_argument("--lr", type=_positive_float, help="learning rate (default: the recipe's, 3e-4 v1, 1e-4 v2)")
+    parser.add_argument("--epochs", type=_positive, help="at most this many (default: the recipe's)")
+    parser.add_argument("--batch-size", type=_positive, help="images per step and process (default: the recipe's)")
+    parser.add_argument("--lr", type=_positive_float, help="learning rate (default: the recipe's)")
     parser.add_argument("--seed", type=int, default=0, help="of split, weights, shuffle and augmentation (default: 0)")
     parser.add_argument(
         "--output-dir",
         type=Path,
         metavar="DIR",
         help="where results go; several machines must share it (default: results/VERSION, replacing what is there)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any other option of the recipe, such as focal=2 or augmentation.mixup=0.2; see fer_model/configs.py",
     )
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on from the last finished epoch in the output folder")
@@ -67,8 +74,12 @@ def main(args: argparse.Namespace) -> dict:
     everything = cli.load_split(args, "train", accelerator)
     everything = data.limited(everything, args.limit, args.seed)
     recipe = _recipe(args)
-    larger, smaller = data.stratified_split(everything.labels, recipe.validation_fraction, args.seed)
-    weights = losses.class_weights(everything.labels)
+    groups = None
+    if recipe.together:
+        pairs = duplicates.near_pairs(everything.images, duplicates.TWIN, progress=accelerator.is_main_process)
+        groups = duplicates.photo_groups(len(everything), pairs)
+    larger, smaller = data.stratified_split(everything.labels, recipe.validation_fraction, args.seed, groups)
+    weights = losses.class_weights(everything.labels, recipe.weight_power)
     accelerator.print(
         f"{len(larger):,} training and {len(smaller):,} validation images; class weights "
         + ", ".join(f"{name} {weight:.3f}" for name, weight in zip(EMOTIONS, weights.tolist(), strict=True))
@@ -109,10 +120,11 @@ def main(args: argparse.Namespace) -> dict:
     return history
 
 
-def _recipe(args: argparse.Namespace):
+def _recipe(args: argparse.Namespace) -> Recipe:
     given = {"epochs": args.epochs, "batch_size": args.batch_size, "lr": args.lr}
     recipe = CONFIGS[args.version].recipe
-    return dataclasses.replace(recipe, **{key: value for key, value in given.items() if value is not None})
+    recipe = dataclasses.replace(recipe, **{key: value for key, value in given.items() if value is not None})
+    return changed(recipe, args.set)
 
 
 def _command(args: argparse.Namespace, accelerator) -> str:
@@ -123,6 +135,7 @@ def _command(args: argparse.Namespace, accelerator) -> str:
     for flag in ("dataset_revision", "limit", "epochs", "batch_size", "lr", "seed", "threads"):
         if getattr(args, flag) is not None:
             own += ["--" + flag.replace("_", "-"), str(getattr(args, flag))]
+    own += [word for assignment in args.set for word in ("--set", assignment)]
     own += [
         "--" + flag.replace("_", "-") for flag in ("skip_corrupt", "channels_last", "compile") if getattr(args, flag)
     ]

@@ -27,9 +27,9 @@ def to_face(image: Image.Image) -> Tensor:
     return torch.frombuffer(bytearray(grey.tobytes()), dtype=torch.uint8).view(1, DATA_SIZE, DATA_SIZE)
 
 
-def preprocess(faces: Tensor) -> Tensor:
-    """Stored faces, uint8 (B, 1, 48, 48) -> network input, float32 (B, 3, 64, 64) in [-1, 1]."""
-    return normalise(enlarge(faces))
+def preprocess(faces: Tensor, size: int = INPUT_SIZE) -> Tensor:
+    """Stored faces, uint8 (B, 1, 48, 48) -> network input, float32 (B, 3, size, size) in [-1, 1]."""
+    return normalise(enlarge(faces, size))
 
 
 def enlarge(faces: Tensor, size: int = INPUT_SIZE) -> Tensor:

@@ -271,18 +271,54 @@ def _summary(metrics: dict | None) -> str:
 
 def _training(history: dict) -> str:
     run = history["run"]
-    recipe = run["recipe"]
-    augmentation = recipe["augmentation"]
     precision = {"no": "float32", "bf16": "bfloat16 mixed precision", "fp16": "float16 mixed precision"}
     seconds = sum(row["seconds"] for row in history["epochs"])
+    processes = f"{run['num_processes']} process{'es' if run['num_processes'] > 1 else ''}"
     return (
-        f"Adam, learning rate {recipe['lr']:g}, weight decay {recipe['weight_decay']:g}, batches of "
-        f"{recipe['batch_size']} on {run['num_processes']} process{'es' if run['num_processes'] > 1 else ''}, "
-        f"cross-entropy weighted by inverse class frequency, no schedule and no label smoothing. "
-        f"Augmentation: mirror image with probability {augmentation['flip']:g}, rotation up to "
-        f"{augmentation['rotation']:g}°, shift up to {augmentation['translation']:.0%}".replace("%", " %")
-        + f". {run['images']['train']:,} training and {run['images']['validation']:,} validation images, "
-        f"seed {run['seed']}, "
+        f"{_recipe(run['recipe'])} on {processes}. {_augmentation(run['recipe']['augmentation'])}. "
+        f"{run['images']['train']:,} training and {run['images']['validation']:,} validation images"
+        f"{', no photo on both sides' if run['recipe'].get('together') else ''}, seed {run['seed']}, "
         f"{precision.get(run['mixed_precision'], run['mixed_precision'])}, on {run['environment']['processor']} "
         f"({run['environment']['device']}, {run['environment']['threads']} threads), {seconds / 60:.0f} minutes."
     )
+
+
+def _recipe(recipe: dict) -> str:
+    """The recipe of a run in words. Runs older than an option do not name it."""
+    names = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD with Nesterov momentum"}
+    words = [
+        names[recipe.get("optimizer", "adam")],
+        f"learning rate {recipe['lr']:g}"
+        + (f" after {recipe['warmup']} epochs of warm-up" if recipe.get("warmup") else "")
+        + (", falling to 0 along a cosine" if recipe.get("cosine") else ", no schedule"),
+        f"weight decay {recipe['weight_decay']:g}" + (" on weights only" if recipe.get("decay_weights_only") else ""),
+    ]
+    weighting = {0.0: "unweighted", 1.0: "weighted by inverse class frequency"}
+    power = recipe.get("weight_power", 1.0)
+    loss = f"focal loss (gamma {recipe['focal']:g})" if recipe.get("focal") else "cross-entropy"
+    words.append(f"{loss} {weighting.get(power, f'weighted by inverse class frequency to the power {power:g}')}")
+    words.append(f"label smoothing {recipe['label_smoothing']:g}" if recipe.get("label_smoothing") else "no smoothing")
+    if recipe.get("ema"):
+        words.append(f"a moving average of the weights (decay {recipe['ema']:g})")
+    if recipe.get("clip"):
+        words.append(f"gradients clipped to {recipe['clip']:g}")
+    if "size" in recipe:
+        words.append(f"training images of {recipe['size']} pixels")
+        if recipe["epochs_at_end"]:
+            words.append(f"in the last {recipe['epochs_at_end']} epochs of {recipe['size_at_end']}")
+    words.append(f"batches of {recipe['batch_size']}")
+    return ", ".join(words)
+
+
+def _augmentation(settings: dict) -> str:
+    words = [
+        f"mirror image with probability {settings['flip']:g}",
+        f"rotation up to {settings['rotation']:g}°",
+        f"shift up to {settings['translation']:.0%}".replace("%", " %"),
+    ]
+    if settings.get("shrink", 1) != 1 or settings.get("enlarge", 1) != 1:
+        words.append(f"zoom {settings['shrink']:g} to {settings['enlarge']:g}")
+    for name in ("brightness", "contrast", "erasing", "mixup", "cutmix"):
+        if settings.get(name):
+            words.append(f"{name} {settings[name]:g}")
+    return "Augmentation: " + ", ".join(words)

@@ -1,6 +1,8 @@
 """Every number of the designs, once: architectures, training recipes and the input format."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+
+from fer_model.errors import TrainingError
 
 INPUT_SIZE = 64
 """Height and width, in pixels, of what the network sees."""
@@ -29,6 +31,7 @@ class Architecture:
     convs: tuple[int, ...]
     channel_attention: bool
     spatial_attention: bool = False
+    input_size: int = INPUT_SIZE  # pixels a side of what it is shown when it is used
     reduction: int = 16  # of Squeeze-and-Excitation
     hidden: int = 128  # units between global average pooling and the logits
     dropout: float = 0.5
@@ -95,4 +98,57 @@ CONFIGS = {
         Architecture(filters=(64, 128, 256, 512), convs=(2, 2, 3, 2), channel_attention=True),
         Recipe(lr=1e-4, weight_decay=1e-4),
     ),
+    "v3": Config(
+        Architecture(
+            filters=(64, 128, 256, 512),
+            convs=(2, 2, 3, 2),
+            channel_attention=True,
+            spatial_attention=True,
+        ),
+        Recipe(
+            lr=0.05,
+            weight_decay=5e-4,
+            batch_size=64,
+            epochs=60,
+            patience=60,  # the schedule ends at a rate of zero, and every epoch of it counts
+            together=True,
+            optimizer="sgd",
+            decay_weights_only=True,
+            warmup=2,
+            cosine=True,
+            weight_power=0.5,
+            label_smoothing=0.1,
+            ema=0.999,
+            size=40,
+            size_at_end=48,
+            epochs_at_end=15,
+            augmentation=Augmentation(shrink=0.75, enlarge=1.1, brightness=0.1, contrast=0.2, erasing=0.4),
+        ),
+    ),
 }
+
+
+def changed(recipe: Recipe, assignments: list[str]) -> Recipe:
+    """A recipe with some options set, each given as "name=value" or "augmentation.name=value".
+
+    Raises:
+        TrainingError: there is no such option, or the value is not of its kind.
+    """
+    for assignment in assignments:
+        name, _, value = assignment.partition("=")
+        group, _, option = name.rpartition(".")
+        target = recipe.augmentation if group == "augmentation" else recipe
+        kinds = {field.name: type(getattr(target, field.name)) for field in fields(target)}
+        if group not in ("", "augmentation") or option not in kinds or option == "augmentation":
+            known = [field.name for field in fields(Recipe) if field.name != "augmentation"]
+            known += [f"augmentation.{field.name}" for field in fields(Augmentation)]
+            raise TrainingError(f"There is no option {name!r} to set; the options are {', '.join(known)}.")
+        try:
+            new = {"true": True, "false": False}[value.lower()] if kinds[option] is bool else kinds[option](value)
+        except (KeyError, ValueError) as error:
+            raise TrainingError(f"{name} must be of the kind {kinds[option].__name__}, not {value!r}.") from error
+        if group:
+            recipe = replace(recipe, augmentation=replace(recipe.augmentation, **{option: new}))
+        else:
+            recipe = replace(recipe, **{option: new})
+    return recipe

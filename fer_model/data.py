@@ -78,16 +78,23 @@ def batches(data: FERData, batch_size: int, shuffle: bool = False) -> torch.util
     return torch.utils.data.DataLoader(data, batch_size=batch_size, shuffle=shuffle, collate_fn=lambda batch: batch)
 
 
-def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+def stratified_split(labels: Tensor, fraction: float, seed: int, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Indices (larger part, smaller part), both sorted; `fraction` of every class goes to the smaller.
 
     Each class is rounded by itself to the nearest image, with at least one on either side.
+
+    Args:
+        groups: int64 (N,) from `duplicates.photo_groups`: images of one photo share a number. The smaller part
+            is then drawn from photos that occur once, so that no photo is on both sides, nor twice in it.
     """
     generator = torch.Generator().manual_seed(seed)
+    singles = torch.ones(len(labels), dtype=torch.bool)
+    if groups is not None:
+        singles = torch.bincount(groups, minlength=len(labels))[groups] == 1
     smaller = []
     for label in labels.unique():
-        members = (labels == label).nonzero().flatten()
-        count = min(max(round(len(members) * fraction), 1), len(members) - 1)
+        members = ((labels == label) & singles).nonzero().flatten()
+        count = min(max(round(int((labels == label).sum()) * fraction), 1), len(members) - 1)
         smaller.append(members[torch.randperm(len(members), generator=generator)[:count]])
     chosen = torch.zeros(len(labels), dtype=torch.bool)
     chosen[torch.cat(smaller)] = True

@@ -71,8 +71,10 @@ def mean_grad_cams(
             counts[emotion] = len(members)
             face_sum, map_sum = torch.zeros(1), torch.zeros(1)
             for images in members.split(EVALUATION_BATCH):
-                face_sum = face_sum + enlarge(images).sum(dim=(0, 1))
-                map_sum = map_sum + grad_cam(model, preprocess(images.to(device)), label).sum(dim=0).cpu()
+                face_sum = face_sum + enlarge(images, model.input_size).sum(dim=(0, 1))
+                map_sum = (
+                    map_sum + grad_cam(model, preprocess(images.to(device), model.input_size), label).sum(dim=0).cpu()
+                )
                 bar.update(len(images))
             means[emotion] = (face_sum / max(len(members), 1)).numpy()
             maps[emotion] = (map_sum / max(len(members), 1)).numpy()

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from fer_model import card
-from fer_model.configs import CONFIGS, DATA_SIZE, INPUT_SIZE, PIXEL_MEAN, PIXEL_STD
+from fer_model.configs import CONFIGS, DATA_SIZE, PIXEL_MEAN, PIXEL_STD
 from fer_model.errors import ModelError
 from fer_model.hub_files import CONFIG_FILE, WEIGHTS_FILE, fetch, hub_card, hub_wheel
 from fer_model.labels import EMOTIONS, ID2LABEL, LABEL2ID
@@ -116,6 +116,7 @@ class FERModel(
             raise ModelError(f"There is no version {version!r}; the versions are {', '.join(CONFIGS)}.")
         architecture = CONFIGS[version].architecture
         self.version = version
+        self.input_size = architecture.input_size
         channels = (3, *architecture.filters)
         self.depth = len(architecture.filters)
         for index, convs in enumerate(architecture.convs):
@@ -274,7 +275,7 @@ def describe(version: str) -> dict:
         "version": version,
         "id2label": {str(index): name for index, name in ID2LABEL.items()},
         "label2id": dict(LABEL2ID),
-        "input_size": INPUT_SIZE,
+        "input_size": CONFIGS[version].architecture.input_size,
         "data_size": DATA_SIZE,
         "color": "grayscale, repeated in three channels",
         "pixel_mean": PIXEL_MEAN,

@@ -149,7 +149,7 @@ class FERPipeline:
         """
         if emotion not in LABEL2ID:
             raise ValueError(f"There is no class {emotion!r}; the classes are {', '.join(EMOTIONS)}.")
-        inputs = preprocess(torch.tensor(face.pixels, device=self.device)[None, None])
+        inputs = preprocess(torch.tensor(face.pixels, device=self.device)[None, None], self.model.input_size)
         with self._lock:
             return grad_cam(self.model, inputs, LABEL2ID[emotion])[0].cpu().numpy()
 
@@ -157,7 +157,7 @@ class FERPipeline:
         """uint8 (N, 1, 48, 48) -> probabilities (N, 6) and each predicted class's heat map (N, 64, 64)."""
         probabilities, heat_maps = [], []
         for part in pixels.split(_FACES_AT_ONCE):
-            inputs = preprocess(part.to(self.device))
+            inputs = preprocess(part.to(self.device), self.model.input_size)
             with self._lock:
                 with torch.inference_mode():
                     probabilities.append(self.model(inputs).softmax(dim=1))

@@ -225,10 +225,11 @@ def predict(
     several processes are dropped, and this is checked.
     """
     model.eval()
+    size = accelerator.unwrap_model(model, keep_torch_compile=False).input_size
     gathered = []
     with torch.no_grad(), _bar(loader, description, accelerator) as bar:
         for images, labels, indices in bar:
-            logits = model(preprocess(images).contiguous(memory_format=memory_format)).float()
+            logits = model(preprocess(images, size).contiguous(memory_format=memory_format)).float()
             gathered.append([t.cpu() for t in accelerator.gather_for_metrics((logits, labels, indices))])
     logits, labels, indices = (torch.cat(parts) for parts in zip(*gathered, strict=True))
     order = indices.argsort()

@@ -14,7 +14,7 @@ from fer_model.gradcam import class_activation_maps, grad_cam
 from fer_model.modeling import FERModel
 
 
-@pytest.fixture(scope="module", params=["v1", "v2"])
+@pytest.fixture(scope="module", params=["v1", "v2", "v3"])
 def model(request) -> FERModel:
     """A network whose BatchNorm has seen data, so that nothing in it is trivially zero or one."""
     model = FERModel(version=request.param, seed=2)

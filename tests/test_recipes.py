@@ -1,0 +1,288 @@
+"""The options of a recipe do what their papers say, whatever the version."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from fer_model import augment, losses, optimizing, training
+from fer_model.configs import CONFIGS, Augmentation, Recipe, changed
+from fer_model.data import FERData, stratified_split
+from fer_model.duplicates import near_pairs, photo_groups
+from fer_model.errors import TrainingError
+from fer_model.modeling import FERModel, SpatialAttention
+
+PLAIN = Recipe(lr=0.1, weight_decay=0.01)
+
+
+def logits_and_labels() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(20, 6, generator=generator), torch.arange(20) % 6, torch.rand(6, generator=generator) + 0.5
+
+
+# Loss
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_loss_is_torchs_weighted_and_smoothed_cross_entropy(smoothing):
+    logits, labels, weights = logits_and_labels()
+    found = losses.weighted_cross_entropy(logits, labels, weights, smoothing).sum() / weights[labels].sum()
+    torch.testing.assert_close(found, nn.CrossEntropyLoss(weight=weights, label_smoothing=smoothing)(logits, labels))
+
+
+def test_the_focal_loss_is_its_papers_formula_and_favours_what_is_wrong():
+    logits, labels, weights = logits_and_labels()
+    found = losses.weighted_cross_entropy(logits, labels, weights, focal=2.0)
+    p = torch.exp(-F.cross_entropy(logits, labels, reduction="none"))
+    torch.testing.assert_close(found, -weights[labels] * (1 - p) ** 2 * p.log())
+    plain = losses.weighted_cross_entropy(logits, labels, weights)
+    assert (found / plain)[p.argmax()] < (found / plain)[p.argmin()]
+
+
+def test_class_weights_soften_with_their_power():
+    labels = torch.tensor([0] * 8 + [1, 2, 3, 4, 5])
+    full, half, none = (losses.class_weights(labels, power) for power in (1.0, 0.5, 0.0))
+    torch.testing.assert_close(half, full.sqrt())
+    assert none.tolist() == [1.0] * 6
+
+
+# Optimizer, schedule, average
+
+
+def test_decay_can_spare_biases_and_batch_norm():
+    model = FERModel(version="v2")
+    groups = optimizing.make_optimizer(model, replace(PLAIN, optimizer="sgd", decay_weights_only=True)).param_groups
+    decays = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    assert len(decays) == len(list(model.parameters()))
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            spared = name == "bias" or isinstance(module, nn.BatchNorm2d)
+            assert decays[id(parameter)] == (0.0 if spared else 0.01)
+    assert all(group["nesterov"] and group["momentum"] == 0.9 for group in groups)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adam", "Adam"), ("adamw", "AdamW"), ("sgd", "SGD")])
+def test_optimizers_go_by_their_names(name, kind):
+    optimizer = optimizing.make_optimizer(nn.Linear(2, 2), replace(PLAIN, optimizer=name))
+    assert type(optimizer).__name__ == kind
+    assert optimizer.param_groups[0]["lr"] == 0.1
+
+
+def rates(recipe: Recipe, steps_per_epoch: int = 10) -> list[float]:
+    optimizer = optimizing.make_optimizer(nn.Linear(1, 1), recipe)
+    schedule = optimizing.make_schedule(optimizer, recipe, steps_per_epoch)
+    found = []
+    for _ in range(recipe.epochs * steps_per_epoch):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return [*found, optimizer.param_groups[0]["lr"]]
+
+
+def test_the_rate_is_constant_unless_asked_otherwise():
+    assert set(rates(replace(PLAIN, epochs=3))) == {0.1}
+
+
+def test_the_rate_rises_to_its_height_and_falls_along_torchs_cosine_to_nothing():
+    found = rates(replace(PLAIN, epochs=5, warmup=2, cosine=True))
+    assert found[:20] == pytest.approx([0.1 * (step + 1) / 20 for step in range(20)])
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    reference = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=30)
+    for rate in found[20:]:
+        assert rate == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-9)
+        optimizer.step()
+        reference.step()
+    assert found[-1] == pytest.approx(0, abs=1e-9)
+
+
+def test_the_average_follows_weights_and_statistics_slowly():
+    model = FERModel(version="v1")
+    assert optimizing.make_average(model, PLAIN) is None
+    average = optimizing.make_average(model, replace(PLAIN, ema=0.9))
+    average.update_parameters(model)  # the first copies
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with torch.no_grad():
+        for value in (*model.parameters(), *model.buffers()):
+            value.add_(1)
+    average.update_parameters(model)
+    for name, value in average.module.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, before[name] + 0.1)
+
+
+# Augmentation
+
+
+def test_zoom_scales_about_the_middle():
+    images = torch.ones(4, 1, 40, 40)
+    still = Augmentation(flip=0, rotation=0, translation=0)
+    smaller = augment.augment(images, replace(still, shrink=0.5, enlarge=0.5))
+    assert smaller[:, :, 12:28, 12:28].min() == 1
+    assert smaller.mean().item() == pytest.approx(0.25, abs=0.03)
+    torch.testing.assert_close(augment.augment(images, replace(still, shrink=2.0, enlarge=2.0)), images)
+
+
+def test_contrast_and_brightness_stay_in_bounds_and_differ_between_images():
+    images = torch.rand(64, 1, 8, 8) * 0.2 + 0.4
+    still = Augmentation(flip=0, rotation=0, translation=0)
+    brighter = augment.augment(images, replace(still, brightness=0.3))
+    shift = (brighter - images).mean(dim=(1, 2, 3))
+    assert shift.abs().max() <= 0.3 + 1e-5
+    assert shift.std() > 0.1
+    stretched = augment.augment(images, replace(still, contrast=0.5))
+    factor = stretched.std(dim=(1, 2, 3)) / images.std(dim=(1, 2, 3))
+    assert factor.min() >= 0.5 - 1e-3
+    assert factor.max() <= 1.5 + 1e-3
+    assert factor.std() > 0.1
+    extreme = augment.augment(torch.rand(64, 1, 8, 8), replace(still, brightness=1.0, contrast=1.0))
+    assert extreme.min() >= 0
+    assert extreme.max() <= 1
+
+
+def test_erasing_blackens_one_rectangle_of_the_chosen_images():
+    images = torch.ones(2000, 1, 48, 48)
+    erased = augment.erase(images, 0.4)
+    shares = (erased == 0).float().mean(dim=(1, 2, 3))
+    assert (shares > 0).float().mean().item() == pytest.approx(0.4, abs=0.05)
+    hit = shares[shares > 0]
+    assert hit.max() <= 0.36
+    assert hit.mean().item() == pytest.approx((0.02 + 0.33) / 2, abs=0.02)
+    for image in erased[shares > 0][:100, 0]:
+        rows, columns = (image == 0).any(dim=1).nonzero(), (image == 0).any(dim=0).nonzero()
+        inside = image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        assert inside.max() == 0, "what is black is a whole rectangle"
+
+
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_mixing_takes_as_much_of_the_label_as_of_the_picture(kind):
+    torch.manual_seed(0)
+    images = torch.arange(8.0)[:, None, None, None].expand(8, 1, 32, 32).clone()
+    for _ in range(20):
+        mixed, how = augment.mix(images, Augmentation(**{kind: 1.0}))
+        expected = how.share * images + (1 - how.share) * images[how.partner]
+        torch.testing.assert_close(mixed.mean(dim=(1, 2, 3)), expected.mean(dim=(1, 2, 3)), atol=1e-4, rtol=1e-4)
+        assert sorted(how.partner.tolist()) == list(range(8))
+    same, nothing = augment.mix(images, Augmentation())
+    assert same is images
+    assert nothing is None
+
+
+def test_options_that_are_off_leave_the_random_numbers_of_older_recipes_as_they_were():
+    """Otherwise V1's and V2's histories could not be repeated."""
+    torch.manual_seed(0)
+    augment.augment(torch.rand(4, 1, 8, 8), Augmentation())
+    after = torch.rand(1)
+    torch.manual_seed(0)
+    torch.rand(4, 1, 8, 8)
+    for _ in range(4):  # mirror, angle, two shifts
+        torch.rand(4)
+    assert torch.equal(after, torch.rand(1))
+
+
+# Network
+
+
+def test_spatial_attention_is_cbams():
+    torch.manual_seed(0)
+    layer = SpatialAttention()
+    x = torch.randn(2, 5, 9, 9)
+    summary = torch.cat([x.mean(1, keepdim=True), x.max(1, keepdim=True).values], dim=1)
+    torch.testing.assert_close(layer(x), x * F.conv2d(summary, layer.conv.weight, padding=3).sigmoid())
+    assert layer.conv.weight.shape == (1, 2, 7, 7)
+
+
+def test_v3_is_v2_with_spatial_attention_and_no_larger_than_allowed():
+    v2, v3 = FERModel(version="v2"), FERModel(version="v3")
+    new = {name for name in v3.state_dict() if name not in v2.state_dict()}
+    assert new == {f"block{n}.spatial.conv.weight" for n in (1, 2, 3, 4)}
+    assert v3.parameter_count == v2.parameter_count + 4 * 2 * 49 <= 5_600_000
+    assert v3.grad_cam_layer is v3.block4.body[-2]
+
+
+# Splitting
+
+
+def test_no_photo_is_on_both_sides_of_the_split():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (60, 1, 48, 48), dtype=torch.uint8, generator=generator)
+    images = torch.cat([images, images[:12].flip(-1), images[:6]])
+    labels = torch.arange(len(images)) % 6
+    groups = photo_groups(len(images), near_pairs(images, 0.95))
+    larger, smaller = stratified_split(labels, 0.2, seed=0, groups=groups)
+    assert not set(groups[larger].tolist()) & set(groups[smaller].tolist())
+    assert sorted([*larger.tolist(), *smaller.tolist()]) == list(range(len(images)))
+    assert torch.bincount(labels[smaller], minlength=6).tolist() == [
+        round(count * 0.2) for count in torch.bincount(labels).tolist()
+    ]
+
+
+# Setting options
+
+
+def test_any_option_can_be_set_by_name():
+    found = changed(PLAIN, ["focal=2", "cosine=true", "epochs=7", "optimizer=sgd", "augmentation.mixup=0.2"])
+    expected = replace(PLAIN, focal=2.0, cosine=True, epochs=7, optimizer="sgd", augmentation=Augmentation(mixup=0.2))
+    assert found == expected
+    assert changed(PLAIN, []) is PLAIN
+
+
+@pytest.mark.parametrize(
+    ("assignment", "says"),
+    [
+        ("fokal=2", "label_smoothing"),
+        ("epochs=many", "int"),
+        ("cosine=maybe", "bool"),
+        ("x.y=1", "options"),
+        ("", "options"),
+    ],
+)
+def test_an_option_that_is_none_is_refused_with_the_list(assignment, says):
+    with pytest.raises(TrainingError, match=says):
+        changed(PLAIN, [assignment])
+
+
+# Together
+
+
+def test_a_resumed_run_with_schedule_and_average_goes_on_as_if_it_had_not_stopped(tmp_path, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    faces = FERData(
+        torch.randint(0, 256, (48, 1, 48, 48), dtype=torch.uint8, generator=generator), torch.arange(48) % 6
+    )
+    recipe = replace(
+        CONFIGS["v3"].recipe, batch_size=16, epochs=3, warmup=1, size=24, size_at_end=32, epochs_at_end=1, clip=1.0
+    )
+    recipe = replace(recipe, augmentation=replace(recipe.augmentation, mixup=0.4, cutmix=1.0))
+
+    def run(folder, **options) -> dict:
+        accelerator = training.make_accelerator(folder, seed=0)
+        model, weights = FERModel(version="v1", seed=0), losses.class_weights(faces.labels)
+        return training.fit(model, faces, faces, weights, recipe, accelerator, folder, seed=0, **options)
+
+    whole = run(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        real = training.write_history
+
+        def killed(folder, history, accelerator):
+            real(folder, history, accelerator)
+            if len(history["epochs"]) == 1:
+                raise KeyboardInterrupt
+
+        patch.setattr(training, "write_history", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "parts")
+    parts = run(tmp_path / "parts", resume=True)
+    drop = ("seconds", "images_per_second")
+    strip = [[{k: v for k, v in row.items() if k not in drop} for row in h["epochs"]] for h in (whole, parts)]
+    assert strip[0] == strip[1]
+    assert [row["size"] for row in parts["epochs"]] == [24, 24, 32]
+    assert parts["epochs"][-1]["learning_rate"] == pytest.approx(0, abs=1e-9)
+    assert parts["epochs"][2]["training_flops"] > 1.5 * parts["epochs"][1]["training_flops"]
+    assert math.isfinite(parts["epochs"][-1]["train_loss"])
+    saved = [FERModel.from_pretrained(tmp_path / name / "models").state_dict() for name in ("whole", "parts")]
+    assert all(torch.equal(saved[0][key], saved[1][key]) for key in saved[0])
+    assert json.loads((tmp_path / "parts" / "history.json").read_text())["stopped"] == "3 epochs done"
