@@ -64,6 +64,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> dict:
+    recipe = _recipe(args)  # first, because a mistake in it is found at once
     output_dir = args.output_dir or Path("results") / args.version
     output_dir.mkdir(parents=True, exist_ok=True)
     accelerator = training.make_accelerator(
@@ -73,7 +74,6 @@ def main(args: argparse.Namespace) -> dict:
         prepare_push(args.push_to_hub, args.private)  # hours before it is needed
     everything = cli.load_split(args, "train", accelerator)
     everything = data.limited(everything, args.limit, args.seed)
-    recipe = _recipe(args)
     groups = None
     if recipe.together:
         pairs = duplicates.near_pairs(everything.images, duplicates.TWIN, progress=accelerator.is_main_process)

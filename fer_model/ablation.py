@@ -1,0 +1,162 @@
+"""What each change is worth: short trainings on equal budgets, one change at a time.
+
+    python -m fer_model.ablation --list
+    python -m fer_model.ablation v1-to-v2 --dataset ../shared/data/fer2013      # writes results/ablation/v1-to-v2.json
+
+Every row is one `train.py`; its command stands in the result. Interrupted studies go on where they were.
+Validation accuracy only: no test image is read. The runs themselves go to runs/ablation and may be deleted.
+"""
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from fer_model import cli
+from fer_model.configs import DEFAULT_DATASET
+from fer_model.errors import TrainingError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Row:
+    """One training: what is new in it, and its own arguments for train.py."""
+
+    name: str
+    arguments: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Rows on one budget: so many epochs over so many images (None: all)."""
+
+    question: str
+    epochs: int
+    limit: int | None
+    rows: tuple[Row, ...]
+
+
+def _row(name: str, arguments: str) -> Row:
+    return Row(name, tuple(shlex.split(arguments)))
+
+
+STUDIES = {
+    "v1-to-v2": Study(
+        "From V1 to V2, one change at a time, each on top of those before it",
+        epochs=6,
+        limit=8000,
+        rows=(
+            _row("V1 as designed", "--version v1"),
+            _row("+ a fourth block, 512 filters", "--version v1-four-blocks"),
+            _row("+ channel attention", "--version v2 --lr 3e-4 --set weight_decay=0"),
+            _row("+ learning rate 1e-4", "--version v2 --set weight_decay=0"),
+            _row("+ weight decay 1e-4: V2", "--version v2"),
+        ),
+    ),
+    "collapse": Study(
+        "Does V1 collapse to one class? At which learning rates and seeds, and without class weights",
+        epochs=3,
+        limit=4000,
+        rows=tuple(
+            _row(f"learning rate {lr}, seed {seed}{note}", f"--version v1 --lr {lr} --seed {seed}{extra}")
+            for lr, seed, note, extra in (
+                ("3e-4", 0, "", ""),
+                ("3e-4", 1, "", ""),
+                ("3e-4", 2, "", ""),
+                ("1e-3", 0, "", ""),
+                ("1e-3", 1, "", ""),
+                ("3e-3", 0, "", ""),
+                ("1e-2", 0, "", ""),
+                ("3e-4", 0, ", no class weights", " --set weight_power=0"),
+                ("1e-2", 0, ", no class weights", " --set weight_power=0"),
+            )
+        ),
+    ),
+}
+
+
+def run_study(name: str, study: Study, dataset: str, folder: Path, output: Path, options: list[str]) -> dict:
+    """Train every row that is not done yet; write and return what came out.
+
+    Args:
+        folder: where the runs go, one folder a row. output: the JSON file, rewritten after every row.
+        options: more arguments for every train.py.
+
+    Raises:
+        TrainingError: a training failed.
+    """
+    rows = []
+    for index, row in enumerate(study.rows):
+        run = folder / name / f"{index:02d}"
+        command = ["train.py", "--dataset", dataset, "--epochs", str(study.epochs), *row.arguments, *options]
+        command += ["--limit", str(study.limit)] if study.limit else []
+        print(f"[{index + 1}/{len(study.rows)}] {row.name}: {shlex.join(command)}", flush=True)
+        if not _finished(run):
+            launcher = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1"]
+            launcher += ["--num_machines", "1", "--mixed_precision", "bf16", "--dynamo_backend", "no"]
+            done = subprocess.run([*launcher, *command, "--output-dir", str(run), "--resume"], cwd=ROOT, check=False)
+            if done.returncode:
+                raise TrainingError(f"The row {row.name!r} failed; the same command goes on with it.")
+        rows.append(_summary(row, json.loads((run / "history.json").read_text())))
+        result = {
+            "command": shlex.join(["python", "-m", "fer_model.ablation", name, "--dataset", dataset]),
+            "question": study.question,
+            "epochs": study.epochs,
+            "limit": study.limit,
+            "rows": rows,
+        }
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(result, indent=2) + "\n")
+    return result
+
+
+def _finished(run: Path) -> bool:
+    history = run / "history.json"
+    return history.is_file() and json.loads(history.read_text())["stopped"] is not None
+
+
+def _summary(row: Row, history: dict) -> dict:
+    epochs = history["epochs"]
+    best = epochs[history["best_epoch"] - 1]
+    return {
+        "name": row.name,
+        "command": history["run"]["command"],
+        "validation_accuracy": best["validation_accuracy"],
+        "validation_macro_recall": best["validation_macro_recall"],
+        "validation_accuracy_by_epoch": [epoch["validation_accuracy"] for epoch in epochs],
+        "macro_recall_by_epoch": [epoch["validation_macro_recall"] for epoch in epochs],
+        "train_loss_by_epoch": [epoch["train_loss"] for epoch in epochs],
+        "seconds": sum(epoch["seconds"] for epoch in epochs),
+        "training_flops": sum(epoch["training_flops"] for epoch in epochs),
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m fer_model.ablation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("study", nargs="?", choices=list(STUDIES))
+    parser.add_argument("--dataset", default=DEFAULT_DATASET, metavar="ID_OR_PATH")
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs/ablation"), metavar="DIR", help="where the trainings go"
+    )
+    parser.add_argument("--list", action="store_true", help="show the studies and their rows")
+    args = parser.parse_args(argv)
+    if args.list or not args.study:
+        for name, study in STUDIES.items():
+            print(f"{name}: {study.question} ({study.epochs} epochs, {study.limit or 'all'} images)")
+            print("".join(f"    {row.name:<45} {shlex.join(row.arguments)}\n" for row in study.rows))
+        return
+    output = Path("results/ablation") / f"{args.study}.json"
+    result = run_study(args.study, STUDIES[args.study], args.dataset, args.runs, output, ["--channels-last"])
+    for row in result["rows"]:
+        print(f"{row['name']:<45} {row['validation_accuracy']:>7.2%} {row['validation_macro_recall']:>7.2%}")
+    print(f"written: {output}")
+
+
+if __name__ == "__main__":
+    cli.run("fer_model.ablation", main, "interrupted; the same command goes on")

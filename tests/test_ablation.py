@@ -1,0 +1,55 @@
+"""A study trains its rows on one budget, goes on after an interruption, and keeps its commands."""
+
+import json
+import shlex
+
+import pytest
+
+from fer_model import ablation
+from fer_model.configs import CONFIGS, changed
+from fer_model.errors import TrainingError
+from synthetic import draw_faces, image_table, write_parquet
+
+
+@pytest.fixture
+def dataset(tmp_path) -> str:
+    table = image_table(draw_faces(4))
+    return str(write_parquet(tmp_path / "dataset", train=table, test=table))
+
+
+def test_a_study_goes_on_after_a_failed_row_and_trains_no_row_twice(dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    good = ablation.Row("plain", ("--version", "v1"))
+    bad = ablation.Row("bad", ("--version", "v1", "--set", "nonsense=1"))
+    other = ablation.Row("focal", ("--version", "v1", "--set", "focal=2"))
+    where = (dataset, tmp_path / "runs", tmp_path / "out.json", ["--threads", "1"])
+    with pytest.raises(TrainingError, match="'bad' failed"):
+        ablation.run_study("s", ablation.Study("?", 1, None, (good, bad)), *where)
+    assert [row["name"] for row in json.loads(where[2].read_text())["rows"]] == ["plain"]
+    first = (tmp_path / "runs" / "s" / "00" / "history.json").read_bytes()
+    result = ablation.run_study("s", ablation.Study("?", 1, None, (good, other)), *where)
+    assert (tmp_path / "runs" / "s" / "00" / "history.json").read_bytes() == first
+    assert [row["name"] for row in result["rows"]] == ["plain", "focal"]
+    assert "--set focal=2" in result["rows"][1]["command"]
+    assert result["rows"][0]["train_loss_by_epoch"] != result["rows"][1]["train_loss_by_epoch"]
+    assert result["rows"][0]["training_flops"] == result["rows"][1]["training_flops"] > 0
+    assert json.loads(where[2].read_text()) == result
+
+
+@pytest.mark.parametrize("name", ablation.STUDIES)
+def test_every_row_of_a_study_names_a_version_and_options_that_exist(name):
+    study = ablation.STUDIES[name]
+    assert len({row.name for row in study.rows}) == len(study.rows)
+    assert len({row.arguments for row in study.rows}) == len(study.rows), "no row is another's twin"
+    for row in study.rows:
+        words = list(row.arguments)
+        recipe = CONFIGS[words[words.index("--version") + 1]].recipe
+        changed(recipe, [words[i + 1] for i, word in enumerate(words) if word == "--set"])
+
+
+def test_the_list_shows_every_row(capsys):
+    ablation.main(["--list"])
+    shown = capsys.readouterr().out
+    for study in ablation.STUDIES.values():
+        assert all(shlex.join(row.arguments) in shown for row in study.rows)
