@@ -16,6 +16,7 @@ Runs in float32; on a CPU the same machine gives the same digits.
 import argparse
 import json
 import shlex
+import time
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -26,6 +27,7 @@ from fer_model.errors import FERError
 from fer_model.labels import EMOTIONS
 from fer_model.machine import environment, share_cores
 from fer_model.modeling import FERModel
+from fer_model.views import VIEWS
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -37,6 +39,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     which.add_argument("--model", metavar="ID_OR_PATH", help="a Hub id or a folder with the model's files instead")
     parser.add_argument("--revision", metavar="REV", help="branch, tag or commit of a Hub model")
     cli.add_dataset_arguments(parser)
+    parser.add_argument(
+        "--tta",
+        nargs="?",
+        const="ten-crop",
+        choices=[kind for kind in VIEWS if kind != "plain"],
+        help="also measure the average over several views of each face (default kind: ten-crop), reported apart",
+    )
     parser.add_argument(
         "--limit", type=int, metavar="N", help="only N test images: a quick try, not a result (see --output-dir)"
     )
@@ -64,11 +73,22 @@ def main(args: argparse.Namespace) -> dict:
     test = data.limited(test, args.limit, seed=0)
     history = _history_beside(source)
     twins = duplicates.rows_with_twin_in_train(Path("results") / "data.json", test)
+    started = time.perf_counter()
     logits, labels = measuring.predict_all(model, test, accelerator)
+    plain_seconds = time.perf_counter() - started
+    tta = None
+    if args.tta:
+        started = time.perf_counter()
+        over_views, _ = measuring.predict_all(model, test, accelerator, args.tta)
+        cost = (time.perf_counter() - started) / plain_seconds
+        scores = measuring.measure(model.probabilities(over_views), labels, test.usage, None, twins)
+        tta = {"views": args.tta, "passes": VIEWS[args.tta], "times_the_seconds_of_plain": cost, **scores}
     if not accelerator.is_main_process:
         return {}
     metrics = {
-        **measuring.measure(logits, labels, test.usage, history, twins),
+        **measuring.measure(model.probabilities(logits), labels, test.usage, history, twins),
+        "calibration": measuring.calibration(model, logits, labels),
+        "tta": tta,
         "model": source,
         "version": model.version,
         "model_sha256": hub.weights_digest(model),
@@ -123,7 +143,7 @@ def _command(args: argparse.Namespace, processes: int) -> str:
     launcher = ["python"] if processes == 1 else ["accelerate", "launch", "--num_processes", str(processes)]
     command = [*launcher, "evaluate.py"]
     command += ["--model", args.model] if args.model else ["--version", args.version]
-    for flag in ("revision", "dataset", "dataset_revision", "limit", "output_dir"):
+    for flag in ("revision", "dataset", "dataset_revision", "tta", "limit", "output_dir"):
         if getattr(args, flag) is not None:
             command += ["--" + flag.replace("_", "-"), str(getattr(args, flag))]
     return shlex.join(command + (["--skip-corrupt"] if args.skip_corrupt else []))
@@ -131,7 +151,8 @@ def _command(args: argparse.Namespace, processes: int) -> str:
 
 def _print(metrics: dict) -> None:
     parts = ("test set", metrics), ("PrivateTest alone", metrics["private_test"])
-    for name, part in (*parts, ("without photos that are in train", metrics["without_twins"])):
+    tta = (f"test set, {metrics['tta']['views']} views", metrics["tta"]) if metrics["tta"] else ("", None)
+    for name, part in (*parts, ("without photos that are in train", metrics["without_twins"]), tta):
         if part:
             low, high = part["accuracy_ci"]
             print(

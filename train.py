@@ -15,11 +15,14 @@ import dataclasses
 import shlex
 from pathlib import Path
 
-from fer_model import cli, data, duplicates, losses, plots, training
+import torch
+
+from fer_model import cli, losses, plots, training
 from fer_model.configs import CONFIGS, Recipe, changed
 from fer_model.hub import prepare_push, push_folder, write_card
 from fer_model.labels import EMOTIONS
 from fer_model.modeling import FERModel
+from fer_model.splitting import validation_split
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -73,23 +76,20 @@ def main(args: argparse.Namespace) -> dict:
     if args.push_to_hub and accelerator.is_main_process:
         prepare_push(args.push_to_hub, args.private)  # hours before it is needed
     everything = cli.load_split(args, "train", accelerator)
-    everything = data.limited(everything, args.limit, args.seed)
-    groups = None
-    if recipe.together:
-        pairs = duplicates.near_pairs(everything.images, duplicates.TWIN, progress=accelerator.is_main_process)
-        groups = duplicates.photo_groups(len(everything), pairs)
-    larger, smaller = data.stratified_split(everything.labels, recipe.validation_fraction, args.seed, groups)
-    weights = losses.class_weights(everything.labels, recipe.weight_power)
+    train, validation = validation_split(
+        everything, args.limit, recipe.validation_fraction, args.seed, recipe.together, accelerator.is_main_process
+    )
+    weights = losses.class_weights(torch.cat([train.labels, validation.labels]), recipe.weight_power)
     accelerator.print(
-        f"{len(larger):,} training and {len(smaller):,} validation images; class weights "
+        f"{len(train):,} training and {len(validation):,} validation images; class weights "
         + ", ".join(f"{name} {weight:.3f}" for name, weight in zip(EMOTIONS, weights.tolist(), strict=True))
     )
     if args.tracker:
         accelerator.init_trackers("fer", config={"version": args.version, "lr": recipe.lr, "seed": args.seed})
     history = training.fit(
         FERModel(version=args.version, seed=args.seed),
-        everything.subset(larger),
-        everything.subset(smaller),
+        train,
+        validation,
         weights,
         recipe,
         accelerator,

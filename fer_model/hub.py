@@ -22,11 +22,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def weights_digest(model: FERModel) -> str:
-    """SHA-256 over names and values of all weights: the same weights in any file have the same digest."""
+    """SHA-256 over names and values of all weights, and the calibration; of equal models the same in any file."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    if (model.temperature, model.unsure_below) != (1.0, 0.5):
+        digest.update(repr((model.temperature, model.unsure_below)).encode())
     return digest.hexdigest()
 
 

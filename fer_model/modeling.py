@@ -136,8 +136,7 @@ class FERModel(
             nn.Linear(architecture.hidden, len(EMOTIONS)),
         )
         self._initialise(seed)
-        # what save_pretrained writes to config.json
-        self._hub_mixin_config = describe(version)
+        self.set_calibration(temperature=1.0, unsure_below=0.5)
 
     def forward(self, images: Tensor) -> Tensor:
         x = images
@@ -159,6 +158,19 @@ class FERModel(
                 nn.init.xavier_uniform_(module.weight, generator=generator)
             if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+    def set_calibration(self, temperature: float, unsure_below: float) -> None:
+        """What `probabilities` divides logits by, and the highest probability below which an answer is unsure.
+
+        Both go into config.json. `fer_model.calibration` fits them; 1 and 0.5 are the unfitted defaults.
+        """
+        self.temperature, self.unsure_below = temperature, unsure_below
+        # what save_pretrained writes to config.json
+        self._hub_mixin_config = describe(self.version) | {"temperature": temperature, "unsure_below": unsure_below}
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Calibrated probabilities (B, 6) of logits (B, 6): softmax(logits / temperature)."""
+        return (logits / self.temperature).softmax(dim=1)
 
     @property
     def parameter_count(self) -> int:
@@ -265,6 +277,7 @@ class FERModel(
         model = cls(version=config["version"])
         _check_weights(model, weights, source)
         model.load_state_dict(weights)
+        model.set_calibration(config.get("temperature", 1.0), config.get("unsure_below", 0.5))
         return model.eval()
 
 
@@ -302,6 +315,12 @@ def _read_config(path: Path, source: str) -> dict:
             raise ModelError(f"{source}: config.json lacks {key!r}; it should be {expected!r}.")
         if type(config[key]) is not type(expected) or config[key] != expected:
             raise ModelError(f"{source}: config.json has {key} = {config[key]!r}; this code can only use {expected!r}.")
+    for key, highest in (("temperature", float("inf")), ("unsure_below", 1.0)):  # older models have neither
+        value = config.get(key, 1.0)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= highest:
+            raise ModelError(
+                f"{source}: config.json has {key} = {value!r}; it must be a number above 0, at most {highest}."
+            )
     return config
 
 

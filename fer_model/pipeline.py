@@ -19,9 +19,7 @@ from fer_model.gradcam import grad_cam
 from fer_model.images import open_image
 from fer_model.labels import EMOTIONS, LABEL2ID
 from fer_model.modeling import FERModel
-
-UNSURE_BELOW = 0.5
-"""A highest probability under this is called unsure. A plain half: it has not been fitted to any data."""
+from fer_model.views import VIEWS, logits_over_views
 
 _FACES_AT_ONCE = 32  # a crowd passes the network in parts, so that memory does not grow with it
 
@@ -37,7 +35,8 @@ class Face:
 
     box: (left, top, right, bottom) in pixels of the upright photo.
     score: the detector's confidence in [0, 1]; None where the whole picture was taken as the face.
-    probabilities: {class name: probability}, in class order, summing to 1.
+    probabilities: {class name: probability}, calibrated, in class order, summing to 1.
+    unsure: the highest probability is below the model's threshold; the answer may well be wrong.
     crop: the square cut out, RGB.
     pixels: what the network saw, uint8 (48, 48), before enlarging to 64 x 64.
     heat_map: Grad-CAM for the predicted class, float32 (64, 64) in [0, 1].
@@ -49,15 +48,12 @@ class Face:
     crop: Image.Image
     pixels: np.ndarray
     heat_map: np.ndarray
+    unsure: bool = False
 
     @property
     def label(self) -> str:
         """The class with the highest probability."""
         return max(self.probabilities, key=self.probabilities.__getitem__)
-
-    @property
-    def unsure(self) -> bool:
-        return self.probabilities[self.label] < UNSURE_BELOW
 
     @property
     def sentence(self) -> str:
@@ -83,9 +79,13 @@ class FERPipeline:
     Args:
         model: a trained network; it is put into evaluation mode and onto `device`.
         device: where the network runs; the GPU if there is one.
+        views: "plain", or, slower and a little better, the average over "flip" or "ten-crop" (see `views`).
     """
 
-    def __init__(self, model: FERModel, device: str | torch.device | None = None):
+    def __init__(self, model: FERModel, device: str | torch.device | None = None, views: str = "plain"):
+        if views not in VIEWS:
+            raise ValueError(f"There are no views {views!r}; choose {', '.join(VIEWS)}.")
+        self.views = views
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = model.eval().to(self.device)
         # Grad-CAM hangs a hook on the network while it runs, which would also catch another thread's images
@@ -93,10 +93,10 @@ class FERPipeline:
 
     @classmethod
     def from_pretrained(
-        cls, model: str | Path, *, device: str | torch.device | None = None, **hub_options
+        cls, model: str | Path, *, device: str | torch.device | None = None, views: str = "plain", **hub_options
     ) -> "FERPipeline":
         """From a folder or Hub id; `hub_options` (revision, token, …) as in `FERModel.from_pretrained`."""
-        return cls(FERModel.from_pretrained(model, **hub_options), device)
+        return cls(FERModel.from_pretrained(model, **hub_options), device, views)
 
     def __call__(
         self, image: "str | Path | bytes | Image.Image | np.ndarray", *, whole_picture: bool = False
@@ -134,6 +134,7 @@ class FERPipeline:
                 crop=crop,
                 pixels=face_pixels[0].numpy(),
                 heat_map=heat_map,
+                unsure=float(row.max()) < self.model.unsure_below,
             )
             for (box, score), crop, row, face_pixels, heat_map in zip(
                 found, crops, probabilities, pixels, heat_maps, strict=True
@@ -157,10 +158,12 @@ class FERPipeline:
         """uint8 (N, 1, 48, 48) -> probabilities (N, 6) and each predicted class's heat map (N, 64, 64)."""
         probabilities, heat_maps = [], []
         for part in pixels.split(_FACES_AT_ONCE):
-            inputs = preprocess(part.to(self.device), self.model.input_size)
+            part = part.to(self.device)
+            inputs = preprocess(part, self.model.input_size)
             with self._lock:
                 with torch.inference_mode():
-                    probabilities.append(self.model(inputs).softmax(dim=1))
+                    logits = logits_over_views(self.model, part, self.model.input_size, self.views)
+                    probabilities.append(self.model.probabilities(logits))
                 heat_maps.append(grad_cam(self.model, inputs, probabilities[-1].argmax(dim=1)))
         return torch.cat(probabilities).cpu(), torch.cat(heat_maps).cpu().numpy()
 

@@ -106,6 +106,27 @@ def reliability(bins: list[dict], ece: float, path: Path) -> None:
     _save(figure, path)
 
 
+def coverage(calibration: dict, path: Path) -> None:
+    """Accuracy among the answers that are given, against how many are; the model's own threshold marked.
+
+    Args:
+        calibration: from `measuring.calibration`.
+    """
+    figure = Figure(figsize=(5.5, 4), layout="constrained")
+    axes = figure.subplots()
+    curve = calibration["curve"]
+    axes.plot([100 * row["coverage"] for row in curve], [100 * row["accuracy"] for row in curve], color=_BLUE)
+    if calibration["accuracy_when_sure"] is not None:
+        x, y = 100 * calibration["coverage"], 100 * calibration["accuracy_when_sure"]
+        axes.plot(
+            x, y, "o", color=_ORANGE, label=f"sure from {calibration['unsure_below']:.0%}: {y:.0f} % of {x:.0f} %"
+        )
+        axes.legend(loc="lower left")
+    axes.set(xlabel="answers given, %", ylabel="of these right, %", xlim=(0, 102), ylim=(0, 102))
+    axes.set_title("Answering only when sure")
+    _save(figure, path)
+
+
 def mean_grad_cams(
     faces: dict[str, np.ndarray], maps: dict[str, np.ndarray], counts: dict[str, int], path: Path
 ) -> None:

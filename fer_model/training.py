@@ -15,7 +15,8 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
-from fer_model.augment import augment, enlarge, mix, normalise, preprocess
+from fer_model.augment import augment, enlarge, mix, normalise
+from fer_model.calibration import calibrate
 from fer_model.checkpoints import (
     newest_checkpoint,
     remove_checkpoints,
@@ -33,6 +34,7 @@ from fer_model.machine import environment, share_cores
 from fer_model.metrics import FERMetric
 from fer_model.modeling import FERModel
 from fer_model.optimizing import make_average, make_optimizer, make_schedule
+from fer_model.views import logits_over_views
 
 EVALUATION_BATCH = 128
 
@@ -203,7 +205,9 @@ def fit(
         progress.epochs.append(row)
         if progress.best_epoch == epoch:
             remove_old_results(output_dir, accelerator, with_history=epoch == 1)
-            save_model(average.module if average else bare, output_dir / "models", accelerator)
+            best = average.module if average else bare
+            calibrate(best, logits, labels)
+            save_model(best, output_dir / "models", accelerator)
         save_checkpoint(checkpoints, epoch, accelerator)
         stopped = _stop_reason(progress, recipe)
         write_history(output_dir, _history(run, progress, stopped), accelerator)
@@ -218,6 +222,7 @@ def predict(
     accelerator: Accelerator,
     description: str = "predicting",
     memory_format: torch.memory_format = torch.contiguous_format,
+    views: str = "plain",
 ) -> tuple[Tensor, Tensor]:
     """Logits float32 (N, 6) and labels (N,) on the CPU, in the dataset's order, on every process.
 
@@ -229,7 +234,7 @@ def predict(
     gathered = []
     with torch.no_grad(), _bar(loader, description, accelerator) as bar:
         for images, labels, indices in bar:
-            logits = model(preprocess(images, size).contiguous(memory_format=memory_format)).float()
+            logits = logits_over_views(model, images, size, views, memory_format)
             gathered.append([t.cpu() for t in accelerator.gather_for_metrics((logits, labels, indices))])
     logits, labels, indices = (torch.cat(parts) for parts in zip(*gathered, strict=True))
     order = indices.argsort()

@@ -222,13 +222,13 @@ def test_a_training_network_is_put_into_evaluation_mode(recognise):
 
 
 def test_the_sentence_says_whether_the_model_is_sure(two):
-    def with_top(probability: float) -> pipeline.Face:
+    def with_top(probability: float, unsure: bool) -> pipeline.Face:
         rest = (1 - probability) / 5
-        return replace(two.faces[0], probabilities=dict.fromkeys(EMOTIONS, rest) | {"fear": probability})
+        probabilities = dict.fromkeys(EMOTIONS, rest) | {"fear": probability}
+        return replace(two.faces[0], probabilities=probabilities, unsure=unsure)
 
-    assert with_top(0.8).sentence == "The expression looks like fear (80%)."
-    assert with_top(0.4).sentence == "The model is unsure: its best guess is fear, at 40%."
-    assert not with_top(0.5).unsure
+    assert with_top(0.8, unsure=False).sentence == "The expression looks like fear (80%)."
+    assert with_top(0.4, unsure=True).sentence == "The model is unsure: its best guess is fear, at 40%."
 
 
 # --- drawing

@@ -165,7 +165,14 @@ def test_evaluation_writes_every_promised_figure_and_picture(trained, dataset):
     assert all(expectation.keys() >= {"met", "value"} for expectation in metrics["expectations"].values())
     assert len(metrics["expectations"]) == 5
     pictures = {path.stem for path in (trained / "visualizations").glob("*.png")}
-    assert pictures == {"confusion_matrix", "class_scores", "reliability", "mean_grad_cam", "training_curves"}
+    assert pictures == {
+        "confusion_matrix",
+        "class_scores",
+        "reliability",
+        "coverage",
+        "mean_grad_cam",
+        "training_curves",
+    }
     assert f"accuracy {metrics['accuracy']:.2%}" in done.stdout
     card = (trained / "models" / "README.md").read_text()
     assert f"{metrics['accuracy']:.1%}".replace("%", " %") in card
