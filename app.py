@@ -18,7 +18,6 @@ import argparse
 import functools
 import logging
 import os
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -38,8 +37,8 @@ from PIL import Image
 from fer_model import FERPipeline
 from fer_model.drawing import draw_boxes, overlay
 from fer_model.errors import FERError, ImageError, ModelError
+from fer_model.hub_files import default_model
 from fer_model.labels import EMOTIONS
-from fer_model.modeling import WEIGHTS_FILE
 from fer_model.pipeline import Face, Result
 
 HERE = Path(__file__).resolve().parent
@@ -124,26 +123,6 @@ def main(args: argparse.Namespace) -> None:
         )
     except (OSError, OverflowError) as error:
         raise ModelError(f"The demo cannot listen there ({error}); choose another --host or --port.") from error
-
-
-def default_model(results: Path) -> str:
-    """The newest version's folder under `results`, else the Hub id in FER_MODEL.
-
-    Raises:
-        ModelError: there is neither.
-    """
-    versions = {}
-    for weights in results.glob(f"*/models/{WEIGHTS_FILE}"):
-        if match := re.fullmatch(r"v(\d+)", weights.parts[-3]):
-            versions[int(match[1])] = weights.parent
-    if versions:
-        return str(versions[max(versions)])
-    if hub_id := os.environ.get("FER_MODEL"):
-        return hub_id
-    raise ModelError(
-        f"There are no weights under {results}: train some (python train.py), or name a folder or Hub id "
-        "with --model or in the environment variable FER_MODEL."
-    )
 
 
 def build_demo(pipeline: FERPipeline) -> gr.Blocks:

@@ -45,6 +45,26 @@ def fetch(source: str, filename: str, download: dict) -> Path:
     return path
 
 
+def default_model(results: Path) -> str:
+    """The newest version's folder under `results`, else the Hub id in FER_MODEL.
+
+    Raises:
+        ModelError: there is neither.
+    """
+    versions = {}
+    for weights in results.glob(f"*/models/{WEIGHTS_FILE}"):
+        if match := re.fullmatch(r"v(\d+)", weights.parts[-3]):
+            versions[int(match[1])] = weights.parent
+    if versions:
+        return str(versions[max(versions)])
+    if hub_id := os.environ.get("FER_MODEL"):
+        return hub_id
+    raise ModelError(
+        f"There are no weights under {results}: train some (python train.py), or name a folder or Hub id "
+        "with --model or in the environment variable FER_MODEL."
+    )
+
+
 def hub_card(repo_id: str, revision: str | None = None, token: str | bool | None = None) -> str | None:
     """The text of a card on the Hub, line ends as they are; None where there is none."""
     try:
