@@ -33,6 +33,7 @@ class HubUser:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "FER_MODEL"))}
         clean |= {"HF_ENDPOINT": self.hub.url, "HF_HOME": str(self.cache), "HF_HUB_DISABLE_XET": "1"}
         clean |= {
+            "NO_PROXY": "127.0.0.1",  # no proxy of this machine shall stand between
             "TQDM_DISABLE": "1",
             "ACCELERATE_USE_CPU": "true",
             "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
