@@ -8,6 +8,7 @@ Validation accuracy only: no test image is read. The runs themselves go to runs/
 """
 
 import argparse
+import hashlib
 import json
 import shlex
 import subprocess
@@ -89,11 +90,15 @@ def run_study(name: str, study: Study, dataset: str, folder: Path, output: Path,
     Raises:
         TrainingError: a training failed.
     """
+    # train.py is started in the repository, whatever folder this is called from
+    folder, output = folder.resolve(), output.resolve()
+    dataset = str(Path(dataset).resolve()) if Path(dataset).exists() else dataset
     rows = []
     for index, row in enumerate(study.rows):
-        run = folder / name / f"{index:02d}"
         command = ["train.py", "--dataset", dataset, "--epochs", str(study.epochs), *row.arguments, *options]
         command += ["--limit", str(study.limit)] if study.limit else []
+        # by all that it does, so that no row is ever shown with another one's figures
+        run = folder / name / hashlib.sha256(shlex.join(command).encode()).hexdigest()[:12]
         print(f"[{index + 1}/{len(study.rows)}] {row.name}: {shlex.join(command)}", flush=True)
         if not _finished(run):
             launcher = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1"]
@@ -103,7 +108,7 @@ def run_study(name: str, study: Study, dataset: str, folder: Path, output: Path,
                 raise TrainingError(f"The row {row.name!r} failed; the same command goes on with it.")
         rows.append(_summary(row, json.loads((run / "history.json").read_text())))
         result = {
-            "command": shlex.join(["python", "-m", "fer_model.ablation", name, "--dataset", dataset]),
+            "command": shlex.join(["python", "-m", "fer_model.ablation", name]),
             "question": study.question,
             "epochs": study.epochs,
             "limit": study.limit,

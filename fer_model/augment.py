@@ -1,6 +1,6 @@
 """From stored faces to network input, on whole batches: the deterministic way and the random one.
 
-Training:    normalise(augment(enlarge(faces)))
+Training:    normalise(mix(augment(enlarge(faces))))
 Evaluation and the app:  preprocess(faces) = normalise(enlarge(faces))
 """
 

@@ -105,9 +105,9 @@ def rows(
     What cannot be read is logged and left out.
 
     Args:
-        maps: folder for every face's Grad-CAM, laid on it, as FILE-FACE.png (films: FILE-SECONDS-FACE.png).
+        maps: folder for every face's Grad-CAM, laid on it, as NUMBER-FILE-FACE.png, pictures counted from 1.
     """
-    for item in found:
+    for position, item in enumerate(found, 1):
         try:
             result = pipeline(item.image, whole_picture=whole_picture)
         except ImageError as error:
@@ -119,8 +119,8 @@ def rows(
         for number, face in enumerate(result.faces, 1):
             yield {"file": str(item.file), "seconds": seconds, "face": number, **_face_columns(face)}
             if maps:
-                stem = "-".join(part for part in (item.file.stem, seconds, str(number)) if part)
-                save_map(face, maps / f"{stem}.png")
+                # numbered, because folders may hold files of one name
+                save_map(face, maps / f"{position:05d}-{item.file.stem}-{number}.png")
 
 
 def write_table(file: TextIO, table: Iterable[dict]) -> int:

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from fer_model.modeling import FERModel
 
+TEMPERATURES = (0.05, 20.0)
+
 
 def calibrate(model: FERModel, logits: Tensor, labels: Tensor) -> None:
     """Set the model's temperature and threshold by its logits (N, 6) for images that it was not trained on."""
@@ -16,10 +18,11 @@ def calibrate(model: FERModel, logits: Tensor, labels: Tensor) -> None:
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """The T > 0 for which softmax(logits / T) has the least negative log-likelihood.
+    """The T for which softmax(logits / T) has the least negative log-likelihood, from 0.05 to 20.
 
     Temperature scaling, Guo et al. 2017, https://arxiv.org/abs/1706.04599, section 4.2. It changes no answer, only
-    how sure it sounds.
+    how sure it sounds. For a network that has learned nothing the best T would be infinite, and answers would
+    drown in rounding; hence the bounds.
 
     Args:
         logits: float (N, 6). labels: int64 (N,). Of images that the network was not trained on.
@@ -35,7 +38,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
         return value
 
     optimizer.step(loss)
-    return float(log_temperature.detach().exp())
+    return float(log_temperature.detach().exp().clamp(*TEMPERATURES))
 
 
 def unsure_threshold(confidence: np.ndarray, correct: np.ndarray) -> float:

@@ -274,8 +274,10 @@ def _training(history: dict) -> str:
     precision = {"no": "float32", "bf16": "bfloat16 mixed precision", "fp16": "float16 mixed precision"}
     seconds = sum(row["seconds"] for row in history["epochs"])
     processes = f"{run['num_processes']} process{'es' if run['num_processes'] > 1 else ''}"
+    sizes = list(dict.fromkeys(row["size"] for row in history["epochs"] if "size" in row))
+    shown = f" Training images of {' and then '.join(map(str, sizes))} pixels a side." if sizes else ""
     return (
-        f"{_recipe(run['recipe'])} on {processes}. {_augmentation(run['recipe']['augmentation'])}. "
+        f"{_recipe(run['recipe'])} on {processes}.{shown} {_augmentation(run['recipe']['augmentation'])}. "
         f"{run['images']['train']:,} training and {run['images']['validation']:,} validation images"
         f"{', no photo on both sides' if run['recipe'].get('together') else ''}, seed {run['seed']}, "
         f"{precision.get(run['mixed_precision'], run['mixed_precision'])}, on {run['environment']['processor']} "
@@ -302,10 +304,6 @@ def _recipe(recipe: dict) -> str:
         words.append(f"a moving average of the weights (decay {recipe['ema']:g})")
     if recipe.get("clip"):
         words.append(f"gradients clipped to {recipe['clip']:g}")
-    if "size" in recipe:
-        words.append(f"training images of {recipe['size']} pixels")
-        if recipe["epochs_at_end"]:
-            words.append(f"in the last {recipe['epochs_at_end']} epochs of {recipe['size_at_end']}")
     words.append(f"batches of {recipe['batch_size']}")
     return ", ".join(words)
 

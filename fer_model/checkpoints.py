@@ -76,16 +76,25 @@ def require_same_run(history_file: Path, run: dict) -> None:
         return
     ignored = ("environment", "command")
     now = json.loads(json.dumps(run))  # tuples to lists, as in the file
+    before, now = _flat(before), _flat(now)
     changed = [
         f"{key} was {before.get(key)!r} and is {now.get(key)!r}"
         for key in now.keys() | before.keys()
-        if key not in ignored and before.get(key) != now.get(key)
+        if key.split(".")[0] not in ignored and before.get(key) != now.get(key)
     ]
     if changed:
         raise TrainingError(
             f"The run in {history_file.parent} was started with other settings: {'; '.join(sorted(changed))}. "
             "Resume with the same ones, or choose another --output-dir."
         )
+
+
+def _flat(settings: dict, prefix: str = "") -> dict:
+    """Nested settings by their dotted names, so that a message can name the one that changed."""
+    found = {}
+    for key, value in settings.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
 
 
 def write_history(output_dir: Path, history: dict, accelerator: Accelerator) -> None:

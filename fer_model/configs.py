@@ -37,6 +37,48 @@ class Architecture:
     dropout: float = 0.5
 
 
+OPTIMIZERS = ("adam", "adamw", "sgd")
+
+_TINY, _ANY = 1e-12, 1e9
+_AUGMENTATION_RANGES = {
+    "flip": (0, 1),
+    "rotation": (0, 180),
+    "translation": (0, 1),
+    "shrink": (0.1, 10),
+    "enlarge": (0.1, 10),
+    "brightness": (0, 1),
+    "contrast": (0, 1),
+    "erasing": (0, 1),
+    "mixup": (0, _ANY),
+    "cutmix": (0, _ANY),
+}
+_RECIPE_RANGES = {
+    "lr": (_TINY, _ANY),
+    "weight_decay": (0, _ANY),
+    "batch_size": (1, _ANY),
+    "epochs": (1, _ANY),
+    "patience": (1, _ANY),
+    "validation_fraction": (_TINY, 0.9),
+    "warmup": (0, _ANY),
+    "weight_power": (0, _ANY),
+    "label_smoothing": (0, 0.99),
+    "focal": (0, _ANY),
+    "clip": (0, _ANY),
+    "ema": (0, 0.999999),
+    "size": (16, 512),  # what four halvings leave something of
+    "size_at_end": (16, 512),
+    "share_at_end": (0, 1),
+}
+
+
+def _check_ranges(settings, ranges: dict[str, tuple[float, float]]) -> None:
+    for name, (low, high) in ranges.items():
+        value = getattr(settings, name)
+        if not low <= value <= high:  # nor for NaN
+            bound = f"at least {low:g}" if high == _ANY else f"from {low:g} to {high:g}"
+            raise TrainingError(f"{name} is {value:g}; it must be {bound}.")
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """Random changes of a training image; each is drawn anew for every image and epoch."""
@@ -51,6 +93,11 @@ class Augmentation:
     erasing: float = 0.0  # probability of a black rectangle (Zhong et al. 2020, arXiv 1708.04896)
     mixup: float = 0.0  # Beta parameter of mixing two images of a batch (Zhang et al. 2018, arXiv 1710.09412)
     cutmix: float = 0.0  # Beta parameter of pasting one into another (Yun et al. 2019, arXiv 1905.04899)
+
+    def __post_init__(self):
+        _check_ranges(self, _AUGMENTATION_RANGES)
+        if self.shrink > self.enlarge:
+            raise TrainingError(f"shrink, {self.shrink:g}, must not be above enlarge, {self.enlarge:g}.")
 
 
 @dataclass(frozen=True)
@@ -74,13 +121,18 @@ class Recipe:
     clip: float = 0.0  # largest norm of all gradients together; 0 for any
     ema: float = 0.0  # decay of the weights' moving average, which is then validated and kept; 0 for none
     size: int = INPUT_SIZE  # pixels a side of the training images ...
-    size_at_end: int = INPUT_SIZE  # ... and, in the last `epochs_at_end` of all `epochs`, this
-    epochs_at_end: int = 0
+    size_at_end: int = INPUT_SIZE  # ... and, in the last `share_at_end` of all `epochs`, this
+    share_at_end: float = 0.0
     augmentation: Augmentation = Augmentation()
+
+    def __post_init__(self):
+        if self.optimizer not in OPTIMIZERS:
+            raise TrainingError(f"There is no optimizer {self.optimizer!r}; choose {', '.join(OPTIMIZERS)}.")
+        _check_ranges(self, _RECIPE_RANGES)
 
     def size_in(self, epoch: int) -> int:
         """Pixels a side of the training images in an epoch, counted from 1."""
-        return self.size_at_end if epoch > self.epochs - self.epochs_at_end else self.size
+        return self.size_at_end if epoch > round(self.epochs * (1 - self.share_at_end)) else self.size
 
 
 @dataclass(frozen=True)
@@ -121,7 +173,7 @@ CONFIGS = {
             ema=0.999,
             size=40,
             size_at_end=48,
-            epochs_at_end=15,
+            share_at_end=0.25,
             augmentation=Augmentation(shrink=0.75, enlarge=1.1, brightness=0.1, contrast=0.2, erasing=0.4),
         ),
     ),

@@ -86,6 +86,9 @@ def stratified_split(labels: Tensor, fraction: float, seed: int, groups: Tensor 
     Args:
         groups: int64 (N,) from `duplicates.photo_groups`: images of one photo share a number. The smaller part
             is then drawn from photos that occur once, so that no photo is on both sides, nor twice in it.
+
+    Raises:
+        DataError: a class has fewer than two photos that occur once, where `groups` are given.
     """
     generator = torch.Generator().manual_seed(seed)
     singles = torch.ones(len(labels), dtype=torch.bool)
@@ -94,6 +97,11 @@ def stratified_split(labels: Tensor, fraction: float, seed: int, groups: Tensor 
     smaller = []
     for label in labels.unique():
         members = ((labels == label) & singles).nonzero().flatten()
+        if groups is not None and len(members) < 2:
+            raise DataError(
+                f"Of the class {EMOTIONS[label]} there are {len(members)} photos that occur once; a validation split "
+                "needs two of each."
+            )
         count = min(max(round(int((labels == label).sum()) * fraction), 1), len(members) - 1)
         smaller.append(members[torch.randperm(len(members), generator=generator)[:count]])
     chosen = torch.zeros(len(labels), dtype=torch.bool)

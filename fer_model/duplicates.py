@@ -19,7 +19,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from fer_model import cli
-from fer_model.data import DEFAULT_DATASET, FERData, load_fer
+from fer_model.data import FERData, load_fer
 from fer_model.errors import DataError
 from fer_model.labels import EMOTIONS
 
@@ -196,7 +196,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m fer_model.duplicates", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--dataset", default=DEFAULT_DATASET, metavar="ID_OR_PATH", help="all of FER2013, with `usage`")
+    # without a default, because the usual copy on the Hub has no column `usage`
+    parser.add_argument("--dataset", required=True, metavar="ID_OR_PATH", help="all of FER2013, with a column usage")
     parser.add_argument("--output", type=Path, default=Path("results/data.json"), metavar="FILE")
     args = parser.parse_args(argv)
     train, test = (load_fer(args.dataset, split, neutral=True) for split in ("train", "test"))

@@ -177,8 +177,9 @@ def push_results(repo_id: str, branch: str | None, measured: str, model: FERMode
     branch = branch or "main"
     try:
         head = commit_of(repo_id, branch)
-        old_weights, new_weights = (api.get_paths_info(repo_id, WEIGHTS_FILE, revision=r) for r in (measured, head))
-        if [file.blob_id for file in old_weights] != [file.blob_id for file in new_weights]:
+        files = [CONFIG_FILE, WEIGHTS_FILE]  # the config holds the calibration
+        before, now = (api.get_paths_info(repo_id, files, revision=revision) for revision in (measured, head))
+        if {file.blob_id for file in before} != {file.blob_id for file in now}:
             raise FERError(
                 f"The weights of {repo_id} at {branch!r} are not the ones that were measured; measure them anew."
             )

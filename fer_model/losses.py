@@ -31,5 +31,5 @@ def weighted_cross_entropy(
     losses = F.cross_entropy(logits, labels, weight=weights, reduction="none", label_smoothing=label_smoothing)
     if focal:
         probability = logits.softmax(dim=1).gather(1, labels[:, None])[:, 0]
-        losses = losses * (1 - probability) ** focal
+        losses = losses * (1 - probability).clamp(min=1e-6) ** focal  # at 0 a gamma below 1 has no derivative
     return losses

@@ -7,9 +7,8 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fer_model.configs import Recipe
-from fer_model.errors import TrainingError
 
-OPTIMIZERS = {
+_MAKERS = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
     "sgd": lambda parameters, **options: torch.optim.SGD(parameters, momentum=0.9, nesterov=True, **options),
@@ -17,19 +16,13 @@ OPTIMIZERS = {
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimizer over all parameters.
-
-    Raises:
-        TrainingError: for an optimizer that does not exist.
-    """
-    if recipe.optimizer not in OPTIMIZERS:
-        raise TrainingError(f"There is no optimizer {recipe.optimizer!r}; choose {', '.join(OPTIMIZERS)}.")
+    """The recipe's optimizer over all parameters."""
     groups = [{"params": list(model.parameters())}]
     if recipe.decay_weights_only:
         kernels = [parameter for parameter in model.parameters() if parameter.ndim > 1]
         others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
         groups = [{"params": kernels}, {"params": others, "weight_decay": 0.0}]
-    return OPTIMIZERS[recipe.optimizer](groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    return _MAKERS[recipe.optimizer](groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
 
 
 def make_schedule(

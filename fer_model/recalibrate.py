@@ -13,12 +13,17 @@ from accelerate import Accelerator
 
 from fer_model import cli
 from fer_model.calibration import calibrate
+from fer_model.checkpoints import remove_old_results
 from fer_model.data import batches, load_fer
+from fer_model.duplicates import fingerprint
 from fer_model.errors import FERError
 from fer_model.hub import write_card
 from fer_model.modeling import FERModel
 from fer_model.splitting import validation_split
 from fer_model.training import EVALUATION_BATCH, predict
+
+TOLERANCE = 0.003
+"""In accuracy, between the precision of a training run and float32."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -29,24 +34,35 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("results", type=Path, metavar="FOLDER", help="a run's folder, such as results/v2")
     parser.add_argument("--dataset", metavar="ID_OR_PATH", help="default: the one in the run's history")
+    parser.add_argument("--skip-corrupt", action="store_true", help="as the run did")
     args = parser.parse_args(argv)
     file = args.results / "history.json"
     if not file.is_file():
         raise FERError(f"{file} is not there; it says which images the run was validated on.")
-    run = json.loads(file.read_text(encoding="utf-8"))["run"]
-    everything = load_fer(args.dataset or run["dataset"], "train", revision=run["dataset_revision"])
+    history = json.loads(file.read_text(encoding="utf-8"))
+    run = history["run"]
+    dataset = args.dataset or run["dataset"]
+    everything = load_fer(dataset, "train", revision=run["dataset_revision"], skip_corrupt=args.skip_corrupt)
     fraction, together = run["recipe"]["validation_fraction"], run["recipe"].get("together", False)
     _, validation = validation_split(everything, run["limit"], fraction, run["seed"], together)
-    if len(validation) != run["images"]["validation"]:
-        found, expected = len(validation), run["images"]["validation"]
-        raise FERError(f"This dataset gives {found} validation images, but the run had {expected}; name its own.")
     model = FERModel.from_pretrained(args.results / "models")
     accelerator = Accelerator(mixed_precision="no")
     prepared, loader = accelerator.prepare(model, batches(validation, EVALUATION_BATCH))
-    calibrate(model, *predict(prepared, loader, accelerator, "calibrating"))
+    logits, labels = predict(prepared, loader, accelerator, "calibrating")
+    accuracy = float((logits.argmax(dim=1) == labels).double().mean())
+    best = max(epoch["validation_accuracy"] for epoch in history["epochs"])
+    # the same photos in another order would put training images among these; then it would score higher
+    same = run.get("validation_sha256", fingerprint(validation.images)) == fingerprint(validation.images)
+    if not same or abs(accuracy - best) > TOLERANCE:
+        raise FERError(
+            f"These are not the run's validation images: its accuracy on them is {accuracy:.2%}, and was {best:.2%}. "
+            "Name the dataset it was trained on with --dataset."
+        )
+    calibrate(model, logits, labels)
+    remove_old_results(args.results, accelerator, with_history=False)  # they were measured before this
     model.cpu().save_pretrained(args.results / "models")
     write_card(args.results)
-    print(f"temperature {model.temperature:.3f}, unsure below {model.unsure_below:.3f}")
+    print(f"temperature {model.temperature:.3f}, unsure below {model.unsure_below:.3f}; now measure anew: evaluate.py")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 from fer_model import card
 from fer_model.configs import CONFIGS
 from fer_model.errors import FERError
-from fer_model.hub import ROOT, model_card
+from fer_model.hub import ROOT, model_card, weights_digest
 from fer_model.labels import EMOTIONS
 from fer_model.modeling import FERModel
 
@@ -33,8 +33,11 @@ def results_table(results: Path) -> str:
     for version in CONFIGS:
         file = results / version / "metrics.json"
         if file.is_file():
+            metrics = json.loads(file.read_text(encoding="utf-8"))
+            if metrics["model_sha256"] != weights_digest(FERModel.from_pretrained(results / version / "models")):
+                raise FERError(f"{file} is of another model than the one beside it: run evaluate.py anew.")
             history = json.loads((results / version / "history.json").read_text(encoding="utf-8"))
-            lines.append(_row(version, json.loads(file.read_text(encoding="utf-8")), history))
+            lines.append(_row(version, metrics, history))
     return "\n".join(lines)
 
 

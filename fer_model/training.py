@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, ProjectConfiguration, TorchDynamoPlugin, set_seed
+from accelerate.utils import DataLoaderConfiguration, ProjectConfiguration, TorchDynamoPlugin, broadcast, set_seed
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.flop_counter import FlopCounterMode
@@ -28,6 +28,7 @@ from fer_model.checkpoints import (
 )
 from fer_model.configs import Recipe
 from fer_model.data import FERData, batches
+from fer_model.duplicates import fingerprint
 from fer_model.errors import TrainingError
 from fer_model.losses import weighted_cross_entropy
 from fer_model.machine import environment, share_cores
@@ -113,7 +114,8 @@ def fit(
 
     Returns:
         The history: {"run": {...}, "epochs": [{epoch, train_loss, train_accuracy, validation_loss,
-        validation_accuracy, validation_macro_recall, seconds, images_per_second}], "best_epoch", "stopped"}.
+        validation_accuracy, validation_macro_recall, seconds, images_per_second, learning_rate, size,
+        training_flops}], "best_epoch", "stopped"}.
 
     Raises:
         TrainingError: an unfinished run is in the way, the resumed run was started with other
@@ -121,13 +123,14 @@ def fit(
     """
     checkpoints = output_dir / "checkpoints"
     # how many epochs there may be is no part of a run's settings, unless the schedule stretches over them
-    stretches = recipe.cosine or recipe.epochs_at_end
+    stretches = recipe.cosine or recipe.share_at_end
     run = {
         **(about or {}),
         "version": model.version,
         "seed": seed,
         "recipe": {key: value for key, value in asdict(recipe).items() if key != "epochs" or stretches},
         "images": {"train": len(train), "validation": len(validation)},
+        "validation_sha256": fingerprint(validation.images),
         "class_weights": weights.tolist(),
         "num_processes": accelerator.num_processes,
         "mixed_precision": accelerator.mixed_precision,
@@ -184,6 +187,8 @@ def fit(
         step = Step(model, optimizer, schedule, average, weights, recipe, size, memory_format)
         trained = _train_epoch(step, train_loader, accelerator, f"epoch {epoch}")
         train_seconds = time.perf_counter() - started
+        if average:  # each process averaged the statistics of its own batches; the first one's are kept
+            broadcast(list(average.module.buffers()))
         kept = average.module if average else model
         logits, labels = predict(kept, validation_loader, accelerator, "validating", memory_format)
         row = {

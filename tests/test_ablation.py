@@ -27,9 +27,13 @@ def test_a_study_goes_on_after_a_failed_row_and_trains_no_row_twice(dataset, tmp
     with pytest.raises(TrainingError, match="'bad' failed"):
         ablation.run_study("s", ablation.Study("?", 1, None, (good, bad)), *where)
     assert [row["name"] for row in json.loads(where[2].read_text())["rows"]] == ["plain"]
-    first = (tmp_path / "runs" / "s" / "00" / "history.json").read_bytes()
+    (first,) = (tmp_path / "runs").rglob("history.json")
+    before = first.read_bytes()
     result = ablation.run_study("s", ablation.Study("?", 1, None, (good, other)), *where)
-    assert (tmp_path / "runs" / "s" / "00" / "history.json").read_bytes() == first
+    assert first.read_bytes() == before
+    longer = ablation.run_study("s", ablation.Study("?", 2, None, (good,)), *where)
+    assert len(longer["rows"][0]["validation_accuracy_by_epoch"]) == 2, "another budget is another run"
+    result = ablation.run_study("s", ablation.Study("?", 1, None, (good, other)), *where)
     assert [row["name"] for row in result["rows"]] == ["plain", "focal"]
     assert "--set focal=2" in result["rows"][1]["command"]
     assert result["rows"][0]["train_loss_by_epoch"] != result["rows"][1]["train_loss_by_epoch"]

@@ -69,7 +69,12 @@ def test_a_folder_a_picture_and_a_glob_become_one_table(model, tmp_path):
         assert row["label"] == face.label
         assert row["unsure"] == str(face.unsure)
         assert [float(row[name]) for name in EMOTIONS] == pytest.approx(list(face.probabilities.values()), abs=1e-5)
-    assert sorted(path.name for path in maps.iterdir()) == ["a-1.png", "a-2.png", "b-1.png", "c1-1.png"]
+    assert sorted(path.name for path in maps.iterdir()) == [
+        "00001-a-1.png",
+        "00001-a-2.png",
+        "00003-b-1.png",
+        "00004-c1-1.png",
+    ]
 
 
 def test_a_film_is_sampled_by_time_and_a_dark_frame_has_no_face(model, film, tmp_path):

@@ -10,7 +10,7 @@ from torchvision.transforms.functional import ten_crop
 
 from fer_model import views
 from fer_model.augment import preprocess
-from fer_model.calibration import calibrate, coverage_curve, fit_temperature, unsure_threshold
+from fer_model.calibration import TEMPERATURES, calibrate, coverage_curve, fit_temperature, unsure_threshold
 from fer_model.errors import ModelError
 from fer_model.hub import weights_digest
 from fer_model.metrics import calibration_error
@@ -35,6 +35,16 @@ def test_the_temperature_undoes_over_and_underconfidence(true):
         assert F.cross_entropy(logits / found, labels) < F.cross_entropy(logits / other, labels)
     confidence, predicted = (logits / found).softmax(dim=1).max(dim=1)
     assert calibration_error(confidence.numpy(), (predicted == labels).numpy()) < 0.02
+
+
+def test_the_temperature_of_a_network_that_learned_nothing_changes_no_answer():
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(60, 6, generator=generator)
+    labels = logits.argmin(dim=1)  # worse than chance: the best temperature would be infinite
+    temperature = fit_temperature(logits, labels)
+    assert temperature == pytest.approx(TEMPERATURES[1])
+    assert torch.equal((logits / temperature).softmax(dim=1).argmax(dim=1), logits.argmax(dim=1))
+    assert fit_temperature(logits * 1e-3, logits.argmax(dim=1)) == pytest.approx(TEMPERATURES[0])
 
 
 def test_the_threshold_withholds_what_would_more_often_be_wrong():

@@ -65,6 +65,12 @@ def test_decay_can_spare_biases_and_batch_norm():
     assert all(group["nesterov"] and group["momentum"] == 0.9 for group in groups)
 
 
+def test_a_focal_gamma_below_one_has_gradients_everywhere():
+    logits = torch.tensor([[40.0, 0, 0, 0, 0, 0]], requires_grad=True)
+    losses.weighted_cross_entropy(logits, torch.tensor([0]), torch.ones(6), focal=0.5).sum().backward()
+    assert logits.grad.isfinite().all()
+
+
 @pytest.mark.parametrize(("name", "kind"), [("adam", "Adam"), ("adamw", "AdamW"), ("sgd", "SGD")])
 def test_optimizers_go_by_their_names(name, kind):
     optimizer = optimizing.make_optimizer(nn.Linear(2, 2), replace(PLAIN, optimizer=name))
@@ -234,6 +240,12 @@ def test_any_option_can_be_set_by_name():
     ("assignment", "says"),
     [
         ("fokal=2", "label_smoothing"),
+        ("optimizer=smg", "adamw"),
+        ("ema=2", "ema is 2"),
+        ("epochs=0", "at least 1"),
+        ("size=8", "from 16"),
+        ("lr=nan", "lr is nan"),
+        ("augmentation.shrink=2", "enlarge"),
         ("epochs=many", "int"),
         ("cosine=maybe", "bool"),
         ("x.y=1", "options"),
@@ -254,7 +266,7 @@ def test_a_resumed_run_with_schedule_and_average_goes_on_as_if_it_had_not_stoppe
         torch.randint(0, 256, (48, 1, 48, 48), dtype=torch.uint8, generator=generator), torch.arange(48) % 6
     )
     recipe = replace(
-        CONFIGS["v3"].recipe, batch_size=16, epochs=3, warmup=1, size=24, size_at_end=32, epochs_at_end=1, clip=1.0
+        CONFIGS["v3"].recipe, batch_size=16, epochs=3, warmup=1, size=24, size_at_end=32, share_at_end=0.34, clip=1.0
     )
     recipe = replace(recipe, augmentation=replace(recipe.augmentation, mixup=0.4, cutmix=1.0))
 
