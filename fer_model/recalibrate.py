@@ -22,8 +22,8 @@ from fer_model.modeling import FERModel
 from fer_model.splitting import validation_split
 from fer_model.training import EVALUATION_BATCH, predict
 
-TOLERANCE = 0.003
-"""In accuracy, between the precision of a training run and float32."""
+TOLERANCE = 0.01
+"""In accuracy: bfloat16 against float32 turns over less, training images among the validation images more."""
 
 
 def main(argv: list[str] | None = None) -> None:
