@@ -80,12 +80,15 @@ STUDIES = {
 }
 
 
-def run_study(name: str, study: Study, dataset: str, folder: Path, output: Path, options: list[str]) -> dict:
+def run_study(
+    name: str, study: Study, dataset: str, folder: Path, output: Path, options: list[str], precision: str = "no"
+) -> dict:
     """Train every row that is not done yet; write and return what came out.
 
     Args:
         folder: where the runs go, one folder a row. output: the JSON file, rewritten after every row.
         options: more arguments for every train.py.
+        precision: of the training, as `accelerate launch --mixed_precision` has it.
 
     Raises:
         TrainingError: a training failed.
@@ -98,17 +101,18 @@ def run_study(name: str, study: Study, dataset: str, folder: Path, output: Path,
         command = ["train.py", "--dataset", dataset, "--epochs", str(study.epochs), *row.arguments, *options]
         command += ["--limit", str(study.limit)] if study.limit else []
         # by all that it does, so that no row is ever shown with another one's figures
-        run = folder / name / hashlib.sha256(shlex.join(command).encode()).hexdigest()[:12]
+        identity = shlex.join([precision, *command])
+        run = folder / name / hashlib.sha256(identity.encode()).hexdigest()[:12]
         print(f"[{index + 1}/{len(study.rows)}] {row.name}: {shlex.join(command)}", flush=True)
         if not _finished(run):
             launcher = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1"]
-            launcher += ["--num_machines", "1", "--mixed_precision", "bf16", "--dynamo_backend", "no"]
+            launcher += ["--num_machines", "1", "--mixed_precision", precision, "--dynamo_backend", "no"]
             done = subprocess.run([*launcher, *command, "--output-dir", str(run), "--resume"], cwd=ROOT, check=False)
             if done.returncode:
                 raise TrainingError(f"The row {row.name!r} failed; the same command goes on with it.")
         rows.append(_summary(row, json.loads((run / "history.json").read_text())))
         result = {
-            "command": shlex.join(["python", "-m", "fer_model.ablation", name]),
+            "command": shlex.join(["python", "-m", "fer_model.ablation", name, "--mixed-precision", precision]),
             "question": study.question,
             "epochs": study.epochs,
             "limit": study.limit,
@@ -149,6 +153,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--runs", type=Path, default=Path("runs/ablation"), metavar="DIR", help="where the trainings go"
     )
+    parser.add_argument(
+        "--mixed-precision",
+        choices=("no", "bf16"),
+        default="no",
+        help="bf16 is much faster on GPUs and on CPUs that have bfloat16 instructions, and much slower on others",
+    )
     parser.add_argument("--list", action="store_true", help="show the studies and their rows")
     args = parser.parse_args(argv)
     if args.list or not args.study:
@@ -157,7 +167,8 @@ def main(argv: list[str] | None = None) -> None:
             print("".join(f"    {row.name:<45} {shlex.join(row.arguments)}\n" for row in study.rows))
         return
     output = Path("results/ablation") / f"{args.study}.json"
-    result = run_study(args.study, STUDIES[args.study], args.dataset, args.runs, output, ["--channels-last"])
+    study, options = STUDIES[args.study], ["--channels-last"]
+    result = run_study(args.study, study, args.dataset, args.runs, output, options, args.mixed_precision)
     for row in result["rows"]:
         print(f"{row['name']:<45} {row['validation_accuracy']:>7.2%} {row['validation_macro_recall']:>7.2%}")
     print(f"written: {output}")

@@ -31,7 +31,7 @@ from fer_model.data import FERData, batches
 from fer_model.duplicates import fingerprint
 from fer_model.errors import TrainingError
 from fer_model.losses import weighted_cross_entropy
-from fer_model.machine import environment, share_cores
+from fer_model.machine import environment, share_cores, warn_of_slow_precision
 from fer_model.metrics import FERMetric
 from fer_model.modeling import FERModel
 from fer_model.optimizing import make_average, make_optimizer, make_schedule
@@ -83,6 +83,7 @@ def make_accelerator(
     if tracker and not accelerator.log_with:  # Accelerate drops a tracker it cannot import without a word
         raise TrainingError(f"--tracker {tracker} needs its package: pip install {tracker}")
     share_cores(accelerator, threads)
+    warn_of_slow_precision(accelerator)
     return accelerator
 
 
