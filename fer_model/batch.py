@@ -109,7 +109,7 @@ def rows(
     """
     for position, item in enumerate(found, 1):
         try:
-            result = pipeline(item.image, whole_picture=whole_picture)
+            result = pipeline(item.image, whole_picture=whole_picture, heat_maps=maps is not None)
         except ImageError as error:
             log.warning("left out %s: %s", item.file, error)
             continue

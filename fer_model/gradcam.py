@@ -1,5 +1,6 @@
 """Grad-CAM: where in the image the evidence for a class lies."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -30,11 +31,21 @@ def grad_cam(model: FERModel, images: Tensor, target: "int | Sequence[int] | Ten
     Raises:
         ValueError: a target is not a class index, or there is not one per image.
     """
-    maps = class_activation_maps(model, images, target)  # (B, h, w)
-    maps = F.interpolate(maps[:, None], size=images.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
-    low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
-    spread = high - low
-    return torch.where(spread > 0, (maps - low) / spread.where(spread > 0, torch.ones_like(spread)), 0.0)
+    return _scaled(class_activation_maps(model, images, target)[:, None], images.shape[-2:])[:, 0]
+
+
+def explain(model: FERModel, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits and every class's Grad-CAM, in one pass through the network.
+
+    Only the few layers behind the last convolution are differentiated, once per class. Threads may share
+    a model that is in evaluation mode.
+
+    Returns:
+        Logits float32 (B, 6), and maps float32 (B, 6, H, W) in [0, 1], each scaled by itself as in `grad_cam`.
+    """
+    with _last_convolution(model, images) as (activations, logits):
+        maps = [_weighted_sum(activations, logits[:, index].sum(), retain_graph=True) for index in range(len(EMOTIONS))]
+    return logits.detach().float(), _scaled(torch.stack(maps, dim=1), images.shape[-2:])
 
 
 def class_activation_maps(
@@ -45,9 +56,20 @@ def class_activation_maps(
     ReLU(sum_k w_k A_k), where A_k is channel k of the layer's output and w_k the mean over positions
     of the derivative of the class's logit with respect to A_k.
     """
-    captured: list[Tensor] = []
+    with _last_convolution(model, images) as (activations, logits):
+        classes = _class_indices(target, logits)
+        return _weighted_sum(activations, logits.gather(1, classes[:, None]).sum())
 
-    def start_graph_here(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+
+@contextmanager
+def _last_convolution(model: FERModel, images: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """The output of the model's last convolution, where the graph starts, and the logits, where it ends."""
+    captured: list[Tensor] = []
+    this_thread = threading.get_ident()
+
+    def start_graph_here(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor | None:
+        if threading.get_ident() != this_thread:  # another one is passing through the shared network
+            return None
         # everything before this layer ran without a graph: only what comes after is differentiated
         torch.set_grad_enabled(True)
         captured.append(output.detach().requires_grad_())
@@ -60,12 +82,22 @@ def class_activation_maps(
             logits = model(images.clone() if images.is_inference() else images)
         finally:
             hook.remove()
-        classes = _class_indices(target, logits)
-        scores = logits.gather(1, classes[:, None]).sum()  # images do not influence each other in eval mode
-        (gradients,) = torch.autograd.grad(scores, captured[0])
-        activations = captured[0].detach()
-        weights = gradients.mean(dim=(2, 3), keepdim=True)  # (B, K, 1, 1)
-        return (weights * activations).sum(dim=1).relu().float()
+        yield captured[0], logits
+
+
+def _weighted_sum(activations: Tensor, score: Tensor, retain_graph: bool = False) -> Tensor:
+    """ReLU(sum_k w_k A_k) for the sum of all images' scores: in evaluation mode images do not influence each other."""
+    (gradients,) = torch.autograd.grad(score, activations, retain_graph=retain_graph)
+    weights = gradients.mean(dim=(2, 3), keepdim=True)  # (B, K, 1, 1)
+    return (weights * activations.detach()).sum(dim=1).relu().float()
+
+
+def _scaled(maps: Tensor, size: torch.Size) -> Tensor:
+    """(B, C, h, w) -> (B, C, *size), each map's lowest value 0 and its highest 1; a constant one is 0."""
+    maps = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+    low, high = maps.amin(dim=(2, 3), keepdim=True), maps.amax(dim=(2, 3), keepdim=True)
+    spread = high - low
+    return torch.where(spread > 0, (maps - low) / spread.where(spread > 0, torch.ones_like(spread)), 0.0)
 
 
 def _class_indices(target, logits: Tensor) -> Tensor:

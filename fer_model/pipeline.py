@@ -5,7 +5,6 @@ result = pipeline("photo.jpg")
 print(result.message, [(face.box, face.label, face.probabilities) for face in result.faces])
 """
 
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from PIL import Image
 
 from fer_model.augment import preprocess, to_face
 from fer_model.faces import SMALL_PICTURE, crop_face, shared_detector
-from fer_model.gradcam import grad_cam
+from fer_model.gradcam import explain
 from fer_model.images import open_image
 from fer_model.labels import EMOTIONS, LABEL2ID
 from fer_model.modeling import FERModel
@@ -36,10 +35,11 @@ class Face:
     box: (left, top, right, bottom) in pixels of the upright photo.
     score: the detector's confidence in [0, 1]; None where the whole picture was taken as the face.
     probabilities: {class name: probability}, calibrated, in class order, summing to 1.
-    unsure: the highest probability is below the model's threshold; the answer may well be wrong.
     crop: the square cut out, RGB.
     pixels: what the network saw, uint8 (48, 48), before enlarging to 64 x 64.
-    heat_map: Grad-CAM for the predicted class, float32 (64, 64) in [0, 1].
+    heat_maps: Grad-CAM for every class, in class order, float32 (6, 64, 64) in [0, 1]; None where not asked for.
+    unsure: the highest probability is below the model's threshold; the answer may well be wrong.
+    tilt: degrees by which the face is turned clockwise in the photo, and by which its crop was turned back.
     """
 
     box: tuple[int, int, int, int]
@@ -47,13 +47,31 @@ class Face:
     probabilities: dict[str, float]
     crop: Image.Image
     pixels: np.ndarray
-    heat_map: np.ndarray
+    heat_maps: np.ndarray | None = None
     unsure: bool = False
+    tilt: float = 0.0
 
     @property
     def label(self) -> str:
         """The class with the highest probability."""
         return max(self.probabilities, key=self.probabilities.__getitem__)
+
+    @property
+    def heat_map(self) -> np.ndarray:
+        """Grad-CAM for the predicted class, float32 (64, 64) in [0, 1]."""
+        return self.heat_map_of(self.label)
+
+    def heat_map_of(self, emotion: str) -> np.ndarray:
+        """Grad-CAM for any class: float32 (64, 64), values in [0, 1].
+
+        Raises:
+            ValueError: there is no class of that name, or the heat maps were not asked for.
+        """
+        if emotion not in LABEL2ID:
+            raise ValueError(f"There is no class {emotion!r}; the classes are {', '.join(EMOTIONS)}.")
+        if self.heat_maps is None:
+            raise ValueError("This face has no heat maps: it was recognised with heat_maps=False.")
+        return self.heat_maps[LABEL2ID[emotion]]
 
     @property
     def sentence(self) -> str:
@@ -62,6 +80,15 @@ class Face:
         if self.unsure:
             return f"The model is unsure: its best guess is {self.label}, at {share}."
         return f"The expression looks like {self.label} ({share})."
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a photo a face is: as in `Face`. `score` None: the whole photo is the face."""
+
+    box: tuple[int, int, int, int]
+    score: float | None
+    tilt: float
 
 
 @dataclass(frozen=True)
@@ -88,8 +115,6 @@ class FERPipeline:
         self.views = views
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = model.eval().to(self.device)
-        # Grad-CAM hangs a hook on the network while it runs, which would also catch another thread's images
-        self._lock = threading.Lock()
 
     @classmethod
     def from_pretrained(
@@ -99,7 +124,12 @@ class FERPipeline:
         return cls(FERModel.from_pretrained(model, **hub_options), device, views)
 
     def __call__(
-        self, image: "str | Path | bytes | Image.Image | np.ndarray", *, whole_picture: bool = False
+        self,
+        image: "str | Path | bytes | Image.Image | np.ndarray",
+        *,
+        whole_picture: bool = False,
+        level_eyes: bool = True,
+        heat_maps: bool = True,
     ) -> Result:
         """Recognise every face in one picture.
 
@@ -107,6 +137,8 @@ class FERPipeline:
             image: a path, the bytes of a file, a PIL image, or an RGB array (see `images.open_image`).
             whole_picture: take the picture as a face crop and do not search it. A picture of at most
                 96 x 96 pixels is taken so anyway.
+            level_eyes: turn each face upright before it is shown to the network.
+            heat_maps: also compute every class's Grad-CAM; without it an answer takes less time.
 
         Returns:
             A `Result`; a picture without a face gives no faces and a message that says so.
@@ -116,56 +148,47 @@ class FERPipeline:
         """
         photo = open_image(image)
         if whole_picture or max(photo.size) <= SMALL_PICTURE:
-            found: list[tuple[tuple[int, int, int, int], float | None]] = [((0, 0, *photo.size), None)]
-            crops = [photo]
+            places = [Place((0, 0, *photo.size), None, 0.0)]
         else:
-            detections = shared_detector().detect(photo)
-            found = [(face.box, face.score) for face in detections]
-            crops = [crop_face(photo, face.box) for face in detections]
-        if not found:
-            return Result(photo, (), NO_FACE)
+            found = shared_detector().detect(photo)
+            places = [Place(face.box, face.score, face.tilt if level_eyes else 0.0) for face in found]
+        faces = self.recognise(photo, places, heat_maps=heat_maps)
+        return Result(photo, faces, _message(faces) if faces else NO_FACE)
+
+    def recognise(self, photo: Image.Image, places: list["Place"], *, heat_maps: bool = True) -> tuple[Face, ...]:
+        """The faces at known places of an RGB photo, in the same order."""
+        if not places:
+            return ()
+        crops = [photo if place.score is None else crop_face(photo, place.box, place.tilt) for place in places]
         pixels = torch.stack([to_face(crop) for crop in crops])  # (N, 1, 48, 48)
-        probabilities, heat_maps = self._classify(pixels)
-        faces = tuple(
+        probabilities, maps = self._classify(pixels, heat_maps)
+        return tuple(
             Face(
-                box=box,
-                score=score,
-                probabilities=dict(zip(EMOTIONS, row.tolist(), strict=True)),
-                crop=crop,
-                pixels=face_pixels[0].numpy(),
-                heat_map=heat_map,
-                unsure=float(row.max()) < self.model.unsure_below,
+                box=place.box,
+                score=place.score,
+                probabilities=dict(zip(EMOTIONS, probabilities[index].tolist(), strict=True)),
+                crop=crops[index],
+                pixels=pixels[index, 0].numpy(),
+                heat_maps=None if maps is None else maps[index],
+                unsure=float(probabilities[index].max()) < self.model.unsure_below,
+                tilt=place.tilt,
             )
-            for (box, score), crop, row, face_pixels, heat_map in zip(
-                found, crops, probabilities, pixels, heat_maps, strict=True
-            )
+            for index, place in enumerate(places)
         )
-        return Result(photo, faces, _message(faces))
 
-    def heat_map(self, face: Face, emotion: str) -> np.ndarray:
-        """Grad-CAM of a face for any class: float32 (64, 64), values in [0, 1].
-
-        Raises:
-            ValueError: there is no class of that name.
-        """
-        if emotion not in LABEL2ID:
-            raise ValueError(f"There is no class {emotion!r}; the classes are {', '.join(EMOTIONS)}.")
-        inputs = preprocess(torch.tensor(face.pixels, device=self.device)[None, None], self.model.input_size)
-        with self._lock:
-            return grad_cam(self.model, inputs, LABEL2ID[emotion])[0].cpu().numpy()
-
-    def _classify(self, pixels: torch.Tensor) -> tuple[torch.Tensor, np.ndarray]:
-        """uint8 (N, 1, 48, 48) -> probabilities (N, 6) and each predicted class's heat map (N, 64, 64)."""
-        probabilities, heat_maps = [], []
+    def _classify(self, pixels: torch.Tensor, heat_maps: bool) -> tuple[torch.Tensor, np.ndarray | None]:
+        """uint8 (N, 1, 48, 48) -> probabilities (N, 6) and, if asked for, every class's heat map (N, 6, 64, 64)."""
+        probabilities, maps = [], []
         for part in pixels.split(_FACES_AT_ONCE):
             part = part.to(self.device)
-            inputs = preprocess(part, self.model.input_size)
-            with self._lock:
+            if heat_maps:
+                logits, some_maps = explain(self.model, preprocess(part, self.model.input_size))
+                maps.append(some_maps.cpu())
+            if self.views != "plain" or not heat_maps:  # the pass that explained is the plain view's
                 with torch.inference_mode():
                     logits = logits_over_views(self.model, part, self.model.input_size, self.views)
-                    probabilities.append(self.model.probabilities(logits))
-                heat_maps.append(grad_cam(self.model, inputs, probabilities[-1].argmax(dim=1)))
-        return torch.cat(probabilities).cpu(), torch.cat(heat_maps).cpu().numpy()
+            probabilities.append(self.model.probabilities(logits).cpu())
+        return torch.cat(probabilities), torch.cat(maps).numpy() if heat_maps else None
 
 
 def _message(faces: tuple[Face, ...]) -> str:

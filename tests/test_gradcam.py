@@ -4,13 +4,15 @@ The unscaled maps are compared, at the resolution of the layer. What the package
 went through cv2.resize and was scaled twice, with 1e-7 added to the divisor; ours is scaled once.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-from fer_model.gradcam import class_activation_maps, grad_cam
+from fer_model.gradcam import class_activation_maps, explain, grad_cam
 from fer_model.modeling import FERModel
 
 
@@ -70,6 +72,27 @@ def test_maps_have_input_size_and_span_0_to_1(model, images):
 def test_an_image_has_the_same_map_alone_as_in_a_batch(model, images):
     alone = class_activation_maps(model, images[1:2], 3)
     assert torch.allclose(alone[0], class_activation_maps(model, images, 3)[1], atol=1e-5)
+
+
+def test_all_six_maps_at_once_equal_each_by_itself(model, images):
+    logits, maps = explain(model, images)
+    with torch.no_grad():
+        assert torch.allclose(logits, model(images), atol=1e-5)
+    assert maps.shape == (4, 6, 64, 64)
+    for target in range(6):
+        assert torch.allclose(maps[:, target], grad_cam(model, images, target), atol=1e-5)
+    assert not maps.requires_grad
+    assert not logits.requires_grad
+
+
+def test_threads_that_share_a_network_get_their_own_maps(model, images):
+    """Each thread's hook must leave the others' passes alone."""
+    alone = [explain(model, image[None])[1] for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            together = pool.map(lambda image: explain(model, image[None])[1], images)
+            for ours, expected in zip(together, alone, strict=True):
+                assert torch.allclose(ours, expected, atol=1e-5)
 
 
 def test_it_leaves_the_model_as_it_was(images):

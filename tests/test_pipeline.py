@@ -156,6 +156,47 @@ def test_an_unreadable_picture_is_an_image_error(recognise, tmp_path):
         recognise(tmp_path / "photo.jpg")
 
 
+# --- levelling the eyes
+
+
+@pytest.mark.parametrize("turned", [-35, -15, 20, 40])
+def test_a_turned_face_is_cut_out_upright(recognise, turned):
+    photo = Image.open(ASTRONAUT).convert("RGB")
+    upright = np.asarray(recognise(photo).faces[0].crop.convert("L").resize((48, 48)), dtype=float)
+    tilted = photo.rotate(-turned, resample=Image.Resampling.BICUBIC, expand=True)  # clockwise
+    (face,) = recognise(tilted).faces
+    assert face.tilt == pytest.approx(turned + 4, abs=9), "her head is turned by 4 degrees in the photo"
+    level, as_it_is = (
+        np.asarray(recognise(tilted, level_eyes=level).faces[0].crop.convert("L").resize((48, 48)), dtype=float)
+        for level in (True, False)
+    )
+    alike = [np.corrcoef(upright.flatten(), crop.flatten())[0, 1] for crop in (level, as_it_is)]
+    assert alike[0] > 0.7
+    assert alike[0] > alike[1]
+
+
+def test_the_eyes_are_level_in_the_crop(recognise):
+    tilted = Image.open(ASTRONAUT).convert("RGB").rotate(-30, resample=Image.Resampling.BICUBIC, expand=True)
+    (face,) = faces.shared_detector().detect(tilted)
+    crop = faces.crop_face(tilted, face.box, face.tilt)
+    (again,) = faces.shared_detector().detect(crop.resize((240, 240)))
+    assert abs(again.tilt) < 8
+
+
+def test_a_tilted_crop_without_tilt_is_the_plain_one():
+    rng = np.random.default_rng(0)
+    photo = Image.fromarray(rng.integers(0, 255, (80, 60, 3), dtype=np.uint8))
+    for box in ((10, 10, 40, 50), (-5, 60, 20, 90)):  # also at the edge
+        plain = np.asarray(faces.crop_face(photo, box)).astype(int)
+        nearly = np.asarray(faces.crop_face(photo, box, tilt=1e-6)).astype(int)
+        assert np.abs(plain - nearly).max() <= 1
+
+
+def test_eyes_that_nearly_meet_tell_no_tilt():
+    assert faces.Detection((0, 0, 100, 100), 0.9, ((45.0, 40.0), (55.0, 50.0))).tilt == 0
+    assert faces.Detection((0, 0, 100, 100), 0.9, ((30.0, 30.0), (70.0, 70.0))).tilt == pytest.approx(45)
+
+
 # --- what the network says
 
 
@@ -179,19 +220,27 @@ def test_the_heat_map_is_grad_cam_of_the_predicted_class(recognise, two):
         expected = grad_cam(recognise.model, inputs, LABEL2ID[face.label])[0].numpy()
         assert face.heat_map.shape == (64, 64)
         np.testing.assert_allclose(face.heat_map, expected, atol=1e-4)
-        np.testing.assert_allclose(recognise.heat_map(face, face.label), face.heat_map, atol=1e-4)
+        np.testing.assert_array_equal(face.heat_map_of(face.label), face.heat_map)
 
 
-def test_each_class_has_its_own_heat_map(recognise, two):
-    maps = [recognise.heat_map(two.faces[0], emotion) for emotion in EMOTIONS]
+def test_each_class_has_its_own_heat_map(two):
+    maps = [two.faces[0].heat_map_of(emotion) for emotion in EMOTIONS]
     assert all(heat.min() >= 0 and heat.max() <= 1 for heat in maps)
     differences = [np.abs(maps[i] - maps[j]).max() for i in range(6) for j in range(i)]
     assert min(differences) > 0.05
 
 
-def test_an_unknown_class_is_refused_by_name(recognise, two):
+def test_an_unknown_class_is_refused_by_name(two):
     with pytest.raises(ValueError, match=r"no class 'joy'; the classes are happiness"):
-        recognise.heat_map(two.faces[0], "joy")
+        two.faces[0].heat_map_of("joy")
+
+
+def test_without_heat_maps_the_answer_is_the_same_and_asking_for_one_says_why(recognise, two):
+    bare = recognise(TWO_FACES, heat_maps=False)
+    for face, expected in zip(bare.faces, two.faces, strict=True):
+        assert face.probabilities == pytest.approx(expected.probabilities, abs=1e-5)
+    with pytest.raises(ValueError, match="heat_maps=False"):
+        _ = bare.faces[0].heat_map
 
 
 def test_a_crowd_taken_in_parts_gives_the_same(recognise, two, monkeypatch):
