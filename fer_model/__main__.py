@@ -29,7 +29,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="recognise every face in pictures and films, as a CSV table",
         description="Recognise every face in pictures and films. Columns: " + ", ".join(batch.COLUMNS) + ".",
     )
-    predict.add_argument("paths", nargs="+", metavar="PATH", help="pictures, films, folders or quoted glob patterns")
+    predict.add_argument("paths", nargs="+", metavar="PATH", help="pictures, films, zips, folders or quoted globs")
     predict.add_argument("--csv", type=Path, metavar="FILE", help="where the table goes (default: the terminal)")
     predict.add_argument("--gradcam", type=Path, metavar="DIR", help="also every face with its heat map, as PNG files")
     predict.add_argument(

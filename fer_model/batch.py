@@ -3,6 +3,8 @@
 import csv
 import glob
 import logging
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,10 @@ from fer_model.pipeline import Face, FERPipeline
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
 FILMS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".y4m")
+ARCHIVES = (".zip",)
+
+MAX_PICTURE_BYTES = 50_000_000
+"""Of a picture in an archive, unpacked. It is read into memory, and a small archive can unfold to gigabytes."""
 
 COLUMNS = ("file", "seconds", "face", "left", "top", "right", "bottom", "score", "label", "unsure", *EMOTIONS)
 """Of the table: which file, when in it (films only), the face's number there (largest first; empty: none found), its
@@ -33,12 +39,12 @@ class Item:
     """One picture, or one frame of a film with its time; `image` is what `open_image` takes."""
 
     file: Path
-    image: "Path | np.ndarray"
+    image: "Path | bytes | np.ndarray"
     seconds: float | None = None
 
 
 def find_files(paths: Iterable[str]) -> list[Path]:
-    """The pictures and films that paths, folders (searched to the bottom) and glob patterns name, each once.
+    """The pictures, films and zip archives that paths, folders (searched to the bottom) and globs name, each once.
 
     Raises:
         ImageError: a path or pattern names nothing.
@@ -47,30 +53,66 @@ def find_files(paths: Iterable[str]) -> list[Path]:
     for text in paths:
         path = Path(text)
         if path.is_dir():
-            new = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES + FILMS and p.is_file())
+            new = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES + FILMS + ARCHIVES and p.is_file())
         elif path.is_file():
             new = [path]
         else:
             new = sorted(Path(name) for name in glob.glob(text, recursive=True) if Path(name).is_file())
         if not new:
-            raise ImageError(f"{text!r} names no picture and no film.")
+            raise ImageError(f"{text!r} names no picture, film or zip archive.")
         found |= dict.fromkeys(new)
     return list(found)
 
 
-def items(files: Iterable[Path], every: float) -> Iterator[Item]:
-    """The pictures, and of each film a frame every so many seconds (0: all), read as they are asked for.
+def items(files: Iterable[Path], every: float = 0.0) -> Iterator[Item]:
+    """The pictures, those in archives, and of each film a frame every so many seconds (0: all), read when asked for.
 
-    A film that cannot be read is logged and left out.
+    A film or an archive that cannot be read is logged and left out.
     """
     for file in files:
-        if file.suffix.lower() not in FILMS:
+        kind = file.suffix.lower()
+        if kind not in FILMS + ARCHIVES:
             yield Item(file, file)
             continue
         try:
-            yield from film_frames(file, every)
+            yield from film_frames(file, every) if kind in FILMS else zipped_pictures(file)
         except ImageError as error:
             log.warning("left out %s", error)
+
+
+def zipped_pictures(file: Path) -> Iterator[Item]:
+    """The pictures in a zip archive, one in memory at a time and none unpacked to disk; others are passed over.
+
+    An encrypted, damaged or too large one is logged and left out.
+
+    Raises:
+        ImageError: the archive cannot be read.
+    """
+    try:
+        archive = zipfile.ZipFile(file)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise ImageError(f"{file} is not a zip archive that can be read.") from error
+    with archive:
+        for name in pictures_in(archive):
+            try:
+                with archive.open(name) as packed:
+                    content = packed.read(MAX_PICTURE_BYTES + 1)
+            except (zipfile.BadZipFile, RuntimeError, NotImplementedError, zlib.error, EOFError) as error:
+                log.warning("left out %s in %s: %s", name, file, error)
+                continue
+            if len(content) > MAX_PICTURE_BYTES:  # whatever size the archive says it has
+                log.warning("left out %s in %s: it is larger than %d bytes", name, file, MAX_PICTURE_BYTES)
+                continue
+            yield Item(file / name, content)
+
+
+def pictures_in(archive: zipfile.ZipFile) -> list[str]:
+    """The names of the pictures in an archive, without the shadows that a Mac puts beside them."""
+    return [
+        info.filename
+        for info in archive.infolist()
+        if Path(info.filename).suffix.lower() in PICTURES and not info.filename.startswith("__MACOSX/")
+    ]
 
 
 def film_frames(file: Path, every: float) -> Iterator[Item]:
@@ -117,7 +159,7 @@ def rows(
         if not result.faces:
             yield {"file": str(item.file), "seconds": seconds}
         for number, face in enumerate(result.faces, 1):
-            yield {"file": str(item.file), "seconds": seconds, "face": number, **_face_columns(face)}
+            yield {"file": str(item.file), "seconds": seconds, "face": number, **face_columns(face)}
             if maps:
                 # numbered, because folders may hold files of one name
                 save_map(face, maps / f"{position:05d}-{item.file.stem}-{number}.png")
@@ -127,11 +169,11 @@ def write_table(file: TextIO, table: Iterable[dict]) -> int:
     """Write rows as CSV while they come; returns how many."""
     writer = csv.DictWriter(file, COLUMNS)
     writer.writeheader()
-    count = 0
+    written = 0
     for row in table:
         writer.writerow(row)
-        count += 1
-    return count
+        written += 1
+    return written
 
 
 def save_map(face: Face, path: Path) -> None:
@@ -142,18 +184,28 @@ def save_map(face: Face, path: Path) -> None:
 
 def with_progress(found: Iterable[Item], files: list[Path], every: float) -> Iterator[Item]:
     """The same items under a progress bar."""
-    total = sum(_frame_count(file, every) if file.suffix.lower() in FILMS else 1 for file in files)
-    yield from tqdm(found, total=total, unit="picture", desc="recognising")
+    yield from tqdm(found, total=sum(count(file, every) for file in files), unit="picture", desc="recognising")
 
 
-def _frame_count(file: Path, every: float) -> int:
+def count(file: Path, every: float = 0.0) -> int:
+    """How many items a picture, a film or an archive gives; of a film what its header says, which may be wrong."""
+    kind = file.suffix.lower()
+    if kind in ARCHIVES:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                return len(pictures_in(archive))
+        except (zipfile.BadZipFile, OSError):
+            return 0
+    if kind not in FILMS:
+        return 1
     film = cv2.VideoCapture(str(file))
-    frames, rate = film.get(cv2.CAP_PROP_FRAME_COUNT), film.get(cv2.CAP_PROP_FPS) or 25.0
+    frames, rate = max(film.get(cv2.CAP_PROP_FRAME_COUNT), 0.0), film.get(cv2.CAP_PROP_FPS) or 25.0
     film.release()
     return int(frames if not every else frames / rate / every + 1)
 
 
-def _face_columns(face: Face) -> dict:
+def face_columns(face: Face) -> dict:
+    """What a row of the table says of a face."""
     left, top, right, bottom = face.box
     return {
         "left": left,

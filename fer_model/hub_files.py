@@ -45,18 +45,23 @@ def fetch(source: str, filename: str, download: dict) -> Path:
     return path
 
 
+def trained_models(results: Path) -> list[str]:
+    """The folders of all versions under `results` that have weights, the newest version first."""
+    versions = {}
+    for weights in results.glob(f"*/models/{WEIGHTS_FILE}"):
+        if match := re.fullmatch(r"v(\d+)", weights.parts[-3]):
+            versions[int(match[1])] = str(weights.parent)
+    return [versions[number] for number in sorted(versions, reverse=True)]
+
+
 def default_model(results: Path) -> str:
     """The newest version's folder under `results`, else the Hub id in FER_MODEL.
 
     Raises:
         ModelError: there is neither.
     """
-    versions = {}
-    for weights in results.glob(f"*/models/{WEIGHTS_FILE}"):
-        if match := re.fullmatch(r"v(\d+)", weights.parts[-3]):
-            versions[int(match[1])] = weights.parent
-    if versions:
-        return str(versions[max(versions)])
+    for folder in trained_models(results):
+        return folder
     if hub_id := os.environ.get("FER_MODEL"):
         return hub_id
     raise ModelError(

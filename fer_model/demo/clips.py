@@ -1,0 +1,226 @@
+"""The tab for more than one picture: a film with its faces boxed, and many pictures as one table."""
+
+import csv
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import gradio as gr
+import pandas as pd
+
+from fer_model import batch, films
+from fer_model.demo.network import Network
+from fer_model.demo.visitors import KEEP_SECONDS, for_visitors, forget, path_of
+from fer_model.errors import ImageError
+from fer_model.labels import EMOTIONS
+
+MAX_SECONDS = 60
+"""Of a film; the rest is left out, and the page says so."""
+
+MAX_PICTURES = 500
+"""Of one request, counting those in archives."""
+
+ROWS_SHOWN = 200
+"""Of the table on the page; the file to download holds all."""
+
+_COLOURS = dict(zip(EMOTIONS, ("#0072b2", "#e69f00", "#56b4e9", "#d55e00", "#009e73", "#cc79a7"), strict=True))
+
+
+class Clips:
+    """What the tab and the endpoints do with films and with many pictures."""
+
+    def __init__(self, network: Network):
+        self.network = network
+
+    def film(self, path: Path, version: str | None, every: float, folder: Path) -> Iterator[tuple[int, float]]:
+        """Write `folder`/annotated.mp4 and faces.csv; yields how many searched frames and which second are done.
+
+        The film may be deleted as soon as this has yielded once: it is open.
+        """
+
+        def follow(tracker, frame, seconds):
+            return self.network.follow_faces(version, tracker, frame, seconds, False)
+
+        with (folder / "faces.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, batch.COLUMNS)
+            writer.writeheader()
+            frames = films.annotate(path, folder / "annotated.mp4", follow, every=every, at_most=MAX_SECONDS)
+            for number, (seconds, seen) in enumerate(frames, 1):
+                when = {"file": path.name, "seconds": f"{seconds:.3f}"}
+                for followed in seen:
+                    writer.writerow({**when, "face": followed.number, **batch.face_columns(followed.face)})
+                if not seen:
+                    writer.writerow(when)
+                yield number, seconds
+
+    def pictures(self, paths: Iterable[Path], version: str | None, level: bool, file: Path) -> Iterator[list[dict]]:
+        """Write `file`, a table with a row for every face; yields each picture's rows when they are written.
+
+        A picture that cannot be read has a row whose label tells why.
+        """
+        with file.open("w", newline="", encoding="utf-8") as opened:
+            writer = csv.DictWriter(opened, batch.COLUMNS)
+            writer.writeheader()
+            for item in batch.items(paths):
+                name = item.file.name if item.file in paths else "/".join(item.file.parts[-2:])
+                try:
+                    result = self.network.recognise(version, item.image, False, level, False)
+                except ImageError as error:
+                    rows = [{"file": name, "label": str(error)}]
+                else:
+                    rows = [
+                        {"file": name, "face": number, **batch.face_columns(face)}
+                        for number, face in enumerate(result.faces, 1)
+                    ] or [{"file": name, "label": "no face found"}]
+                writer.writerows(rows)
+                yield rows
+
+
+def clips_tab(network: Network, clips: Clips) -> None:
+    """Build the tab, inside a `gr.Tab`."""
+    names = network.versions.names
+
+    @for_visitors
+    def film(upload: dict | None, every: float, version: str, progress=gr.Progress()) -> Iterator[tuple]:  # noqa: B008
+        path = path_of(upload, "film")
+        total = min(batch.count(path) / films.frame_rate(path), MAX_SECONDS)
+        yield "Looking for faces …", None, None, None
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                for _, seconds in clips.film(path, version, float(every), Path(folder)):
+                    progress((min(seconds, total), round(total, 1)), desc="seconds of the film", unit="seconds")
+                table = pd.read_csv(Path(folder) / "faces.csv")
+                message = _film_message(table, path)
+                yield message, f"{folder}/annotated.mp4", f"{folder}/faces.csv", _over_time(table)
+        finally:
+            forget([path])
+
+    @for_visitors
+    def pictures(uploads: list[dict] | None, version: str, level: bool, progress=gr.Progress()) -> Iterator[tuple]:  # noqa: B008
+        if not uploads:
+            raise ImageError("Please give pictures, a folder of them, or a zip archive.")
+        paths = [path_of(upload) for upload in uploads]
+        total = sum(batch.count(path) for path in paths)
+        shown, faces, done = [], 0, 0
+        try:
+            if total > MAX_PICTURES:
+                raise ImageError(f"These are {total:,} pictures; at most {MAX_PICTURES:,} are taken at a time.")
+            yield f"0 of {total} pictures done.", None, None
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(folder) / "faces.csv"
+                for rows in clips.pictures(paths, version, bool(level), file):
+                    done += 1
+                    faces += sum("face" in row for row in rows)
+                    shown += rows[: ROWS_SHOWN - len(shown)]
+                    progress((done, total), desc="pictures", unit="pictures")
+                if not done:
+                    raise ImageError("None of these files is a picture that can be read.")
+                more = f" The first {ROWS_SHOWN} rows are shown; the file has all." if faces > ROWS_SHOWN else ""
+                yield f"{faces} faces in {done} pictures.{more}", _as_shown(shown), str(file)
+        finally:
+            forget(paths)
+
+    gr.Markdown(
+        f"### A film\nUp to {MAX_SECONDS} seconds; longer ones are cut. Faces are followed and their answers smoothed. "
+        "You get the film with boxes (without sound), a table, and a chart over time."
+    )
+    with gr.Row():
+        with gr.Column(scale=2, min_width=300):
+            film_in = gr.Video(sources=["upload", "webcam"], label="Your film", height=260, elem_id="film", buttons=[])
+            every = gr.Dropdown(
+                [("10 times a second", 0.1), ("5 times a second", 0.2), ("twice a second", 0.5), ("every frame", 0.0)],
+                value=0.1,
+                label="Look for faces",
+            )
+            film_version = gr.Dropdown(names, value=names[0], label="Version", visible=len(names) > 1)
+            with gr.Row():
+                film_start = gr.Button("Recognise", variant="primary", elem_id="film-start")
+                film_cancel = gr.Button("Cancel", elem_id="film-cancel")
+        with gr.Column(scale=3, min_width=300):
+            film_message = gr.Markdown("Give a film, and press Recognise.", elem_id="film-message")
+            film_out = gr.Video(
+                label="With boxes", height=260, interactive=False, elem_id="film-out", buttons=["download"]
+            )
+            film_table = gr.File(label="Table (CSV)", elem_id="film-table")
+    film_chart = gr.LinePlot(
+        x="seconds",
+        y="probability",
+        color="expression",
+        color_map=_COLOURS,
+        y_lim=[0, 1],
+        height=260,
+        label="The largest face over time",
+        elem_id="film-chart",
+    )
+    gr.Markdown(
+        f"### Many pictures\nA folder, several files, or a zip archive; at most {MAX_PICTURES} pictures. "
+        f"You get a table with a row for every face. Downloads stay for {KEEP_SECONDS // 60} minutes."
+    )
+    with gr.Row():
+        with gr.Column(scale=2, min_width=300):
+            kinds = ["image", *batch.ARCHIVES]
+            files = gr.File(
+                file_count="multiple", file_types=kinds, label="Pictures or a zip", height=160, elem_id="pictures"
+            )
+            folder = gr.UploadButton("Take a folder", file_count="directory", size="sm", elem_id="folder")
+            pictures_version = gr.Dropdown(names, value=names[0], label="Version", visible=len(names) > 1)
+            level = gr.Checkbox(label="Level the eyes", value=True)
+            with gr.Row():
+                pictures_start = gr.Button("Recognise", variant="primary", elem_id="pictures-start")
+                pictures_cancel = gr.Button("Cancel", elem_id="pictures-cancel")
+        with gr.Column(scale=3, min_width=300):
+            pictures_message = gr.Markdown("Give pictures, and press Recognise.", elem_id="pictures-message")
+            table = gr.Dataframe(label="Faces", interactive=False, max_height=320, elem_id="pictures-table", wrap=False)
+            pictures_table = gr.File(label="Table (CSV)", elem_id="pictures-file")
+
+    # long work waits in a line of its own, one at a time, so that photos are answered meanwhile
+    long = {"preprocess": False, "concurrency_id": "long", "concurrency_limit": 1, "api_visibility": "private"}
+    film_run = film_start.click(
+        film,
+        [film_in, every, film_version],
+        [film_message, film_out, film_table, film_chart],
+        show_progress_on=[film_message],
+        **long,
+    )
+    film_cancel.click(lambda: "Cancelled.", None, film_message, cancels=[film_run], api_visibility="private")
+    pictures_run = pictures_start.click(
+        pictures,
+        [files, pictures_version, level],
+        [pictures_message, table, pictures_table],
+        show_progress_on=[pictures_message],
+        **long,
+    )
+    pictures_cancel.click(
+        lambda: "Cancelled.", None, pictures_message, cancels=[pictures_run], api_visibility="private"
+    )
+    folder.upload(lambda uploads: uploads, folder, files, api_visibility="private")
+
+
+def _film_message(table: pd.DataFrame, path: Path) -> str:
+    faces = table["face"].nunique()
+    found = f"{faces} {'face' if faces == 1 else 'faces'} followed" if faces else "No face was found"
+    cut = ""
+    if path.is_file() and batch.count(path) / films.frame_rate(path) > MAX_SECONDS:
+        cut = f" Only its first {MAX_SECONDS} seconds were taken."
+    return f"{found} in {table['seconds'].nunique():,} of the film's frames.{cut}"
+
+
+def _over_time(table: pd.DataFrame) -> pd.DataFrame:
+    """seconds, expression, probability, for the face that is seen most often."""
+    if table["face"].isna().all():
+        return pd.DataFrame({"seconds": [], "expression": [], "probability": []})
+    most = table["face"].mode()[0]
+    rows = table.loc[table["face"] == most, ["seconds", *EMOTIONS]]
+    return rows.melt("seconds", var_name="expression", value_name="probability")
+
+
+def _as_shown(rows: list[dict]) -> pd.DataFrame:
+    """The table on the page: whole per cent, and no pixels."""
+    columns = ["file", "face", "label", "unsure", *EMOTIONS]
+    table = pd.DataFrame(rows).reindex(columns=columns)
+    for name in EMOTIONS:
+        table[name] = (
+            (pd.to_numeric(table[name]) * 100).round().map(lambda share: "" if pd.isna(share) else f"{share:.0f} %")
+        )
+    table["unsure"] = table["unsure"].map(lambda unsure: "yes" if unsure is True else "")
+    return table.fillna("")

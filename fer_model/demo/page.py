@@ -1,0 +1,43 @@
+"""The whole page: its tabs, and the endpoints behind it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import gradio as gr
+
+from fer_model.demo.about import SHORT_LIMITS, about_tab, picture_folders
+from fer_model.demo.clips import Clips, clips_tab
+from fer_model.demo.live import live_tab
+from fer_model.demo.network import Network
+from fer_model.demo.photo import photo_tab
+from fer_model.demo.programs import endpoints
+from fer_model.demo.versions import Versions
+from fer_model.demo.visitors import DELETE_EVERY, KEEP_SECONDS
+
+
+def build_page(versions: Versions, examples: list[Path], on_gpu: Callable = lambda function: function) -> gr.Blocks:
+    """The page and its endpoints. Nothing of one visitor is kept where another could see it.
+
+    Args:
+        examples: pictures that a visitor can try.
+        on_gpu: see `Network`.
+    """
+    gr.set_static_paths(picture_folders(versions))
+    network = Network(versions, on_gpu)
+    clips = Clips(network)
+    with gr.Blocks(title="Facial expressions", delete_cache=(DELETE_EVERY, KEEP_SECONDS)) as page:
+        gr.Markdown(
+            "# Facial expressions\nWhich of six expressions a face shows, and where the network looks: "
+            f"{', '.join(versions.names)}, small networks trained on FER2013.\n\n{SHORT_LIMITS}"
+        )
+        with gr.Tabs():
+            with gr.Tab("Photo"):
+                photo_tab(network, examples)
+            with gr.Tab("Live"):
+                live_tab(network)
+            with gr.Tab("Films and many pictures"):
+                clips_tab(network, clips)
+            with gr.Tab("About the model"):
+                about_tab(versions)
+        endpoints(network, clips)
+    return page

@@ -1,0 +1,168 @@
+"""The tab for one photo: its faces, six probabilities each, six heat maps, and what other versions say."""
+
+from pathlib import Path
+
+import gradio as gr
+from PIL import Image
+
+from fer_model.demo import show
+from fer_model.demo.network import Network
+from fer_model.demo.visitors import GONE, KEEP_SECONDS, for_visitors, forget, path_of
+from fer_model.errors import ImageError
+from fer_model.images import open_image
+from fer_model.pipeline import Place, Result
+
+SCREEN_SIZE = 1600
+"""Longest side, in pixels, of a photo on the page; larger ones are shrunk first. A session keeps it in memory."""
+
+ASK = "Give a picture, or try an example."
+
+
+def photo_tab(network: Network, examples: list[Path]) -> None:
+    """Build the tab, inside a `gr.Tab`."""
+    names = network.versions.names
+
+    def answer(photo: Image.Image, version: str, whole: bool, level: bool, compare: bool) -> tuple:
+        result = network.recognise(version, photo, bool(whole), bool(level))
+        return result, 0, *views(result, 0, version, compare), _face_names(result, 0)
+
+    def views(result: Result, index: int, version: str, compare: bool) -> tuple:
+        """Message, photo with boxes, the face, its maps and the comparison, for one face of a result."""
+        if not result.faces:
+            return result.message, show.photo(result), None, None, None
+        face = result.faces[index]
+        message = result.message if not index else f"Face {index + 1} of {len(result.faces)}: {face.sentence}"
+        answers = None
+        if compare:
+            answers = show.comparison(network.recognise_by_all(result.image, Place(face.box, face.score, face.tilt)))
+        about = show.face(result, index, network.unsure_below(version))
+        return message, show.photo(result, index), about, show.maps(face), answers
+
+    def nothing(message: str) -> tuple:
+        return None, None, message, None, None, None, None, gr.Radio(choices=[], visible=False)
+
+    @for_visitors
+    def recognise_upload(upload: dict | None, version: str, whole: bool, level: bool, compare: bool) -> tuple:
+        if upload is None:
+            return nothing(ASK)
+        path = path_of(upload)
+        try:
+            return answer(_for_screen(open_image(path)), version, whole, level, compare)
+        except ImageError as error:  # the last picture's results must not stay beside this sentence
+            return nothing(str(error))
+        finally:
+            forget([path], keep=picture.keep_in_cache)
+
+    @for_visitors
+    def recognise_again(
+        result: Result | None, upload: dict | None, version: str, whole: bool, level: bool, compare: bool
+    ) -> tuple:
+        """After a change of the settings: from the session's copy, since the upload may be gone."""
+        if result is None:
+            return recognise_upload(upload, version, whole, level, compare)
+        return answer(result.image, version, whole, level, compare)
+
+    @for_visitors
+    def show_face(result: Result | None, index: int | None, version: str, compare: bool) -> tuple:
+        if result is None:
+            raise ImageError(GONE)
+        return index or 0, *views(result, index or 0, version, compare)
+
+    @for_visitors
+    def click_face(result: Result | None, version: str, compare: bool, event: gr.EventData) -> tuple:
+        index = event._data["face"]
+        return (*show_face(result, index, version, compare), index)
+
+    state = gr.State(time_to_live=KEEP_SECONDS)
+    shown = gr.State(0)
+    with gr.Row():
+        with gr.Column(scale=2, min_width=300):
+            picture = gr.Image(
+                sources=["upload", "webcam", "clipboard"],
+                type="filepath",
+                label="Your picture: drop, paste or snap",
+                height=320,
+                buttons=[],
+                elem_id="picture",
+            )
+            whole = gr.Checkbox(
+                label="The picture is already a face", info="Do not search it: take all of it as one face."
+            )
+            level = gr.Checkbox(label="Level the eyes", value=True, info="Turn tilted faces upright first.")
+            version = gr.Dropdown(names, value=names[0], label="Version", visible=len(names) > 1, elem_id="version")
+            compare = gr.Checkbox(
+                label=f"Compare {' and '.join(names)}" if len(names) < 4 else "Compare all versions",
+                visible=len(names) > 1,
+                elem_id="compare",
+            )
+            gr.Examples([str(path) for path in examples], picture, label="Examples", api_visibility="private")
+        with gr.Column(scale=3, min_width=300):
+            message = gr.Markdown(ASK, elem_id="message")
+            boxed = gr.HTML(elem_id="boxed", js_on_load=show.CHOOSE_FACE)
+            chosen = gr.Radio(label="Face", visible=False, elem_id="faces")
+            face = gr.HTML(elem_id="face")
+    gr.Markdown(
+        "### Where the network looks\n"
+        "Grad-CAM for each of the six classes: red is where the evidence for a class lies, blue where there is none. "
+        "Each map is scaled by itself, so maps tell where, not how strongly."
+    )
+    opacity = gr.Slider(0, 100, 45, step=1, label="Opacity of the maps, %", elem_id="opacity")
+    maps = gr.HTML(elem_id="maps")
+    answers = gr.HTML(elem_id="answers", elem_classes=["fer-scroll"])
+
+    # Inputs reach the functions as they were sent (preprocess=False): gr.Image would open and convert the
+    # file itself, and a small file can unfold to gigabytes. `open_image` looks at its size first.
+    private = {"preprocess": False, "concurrency_id": "network", "api_visibility": "private"}
+    settings = [version, whole, level, compare]
+    face_views = [message, boxed, face, maps, answers]
+    everything = [state, shown, *face_views, chosen]
+    picture.change(  # every way to give, take away or change a picture ends here
+        recognise_upload,
+        [picture, *settings],
+        everything,
+        trigger_mode="always_last",
+        show_progress_on=[boxed],
+        **private,
+    )
+    gr.on(
+        [version.input, whole.input, level.input],
+        recognise_again,
+        [state, picture, *settings],
+        everything,
+        trigger_mode="always_last",
+        show_progress_on=[face],
+        **private,
+    )
+    gr.on(
+        [chosen.input],
+        show_face,
+        [state, chosen, version, compare],
+        [shown, *face_views],
+        trigger_mode="always_last",
+        show_progress="hidden",
+        **private,
+    )
+    compare.input(
+        lambda result, index, version, compare: (
+            show_face(result, index, version, compare) if result else (0, ASK, None, None, None, None)
+        ),
+        [state, shown, version, compare],
+        [shown, *face_views],
+        trigger_mode="always_last",
+        show_progress_on=[answers],
+        **private,
+    )
+    boxed.click(click_face, [state, version, compare], [shown, *face_views, chosen], show_progress="hidden", **private)
+    opacity.input(
+        None, [opacity], None, js="(value) => document.querySelector('#maps').style.setProperty('--heat', value / 100)"
+    )
+
+
+def _for_screen(photo: Image.Image) -> Image.Image:
+    scale = min(SCREEN_SIZE / max(photo.size), 1.0)
+    return photo if scale == 1.0 else photo.resize([max(1, round(side * scale)) for side in photo.size])
+
+
+def _face_names(result: Result, index: int) -> gr.Radio:
+    choices = [(f"{number}: {face.label}", number - 1) for number, face in enumerate(result.faces, 1)]
+    return gr.Radio(choices=choices, value=index if choices else None, visible=len(choices) > 1)

@@ -1,0 +1,211 @@
+"""The endpoints that programs call, over HTTP and as tools of the Model Context Protocol (MCP).
+
+Names, parameters and answers are stable. The docstrings are what an API page and an MCP client show.
+"""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import gradio as gr
+from PIL import Image
+
+from fer_model.demo.about import figures_of
+from fer_model.demo.clips import MAX_SECONDS, Clips
+from fer_model.demo.network import Network
+from fer_model.demo.visitors import for_visitors, forget, path_of
+from fer_model.drawing import draw_boxes, overlay
+from fer_model.errors import ImageError
+from fer_model.labels import EMOTIONS
+from fer_model.pipeline import Place, Result
+
+PREDICTED = "predicted"
+
+_LARGEST_ANSWER = 1280  # pixels a side of the picture with boxes
+
+
+def endpoints(network: Network, clips: Clips) -> None:
+    """Build what programs call: no button of the page does, so hidden ones carry the functions."""
+
+    @for_visitors
+    def predict(
+        image: dict | None, whole_picture: bool = False, version: str | None = None, level_eyes: bool = True
+    ) -> tuple[dict, Image.Image, Image.Image | None]:
+        """Recognise the facial expression of every face in a picture: happiness, surprise, sadness, anger, disgust or
+        fear. Neutral is not among them, so a face at rest gets one of the six too. An expression is not an emotion.
+
+        Args:
+            image: A picture file of at most 50 megapixels.
+            whole_picture: Take the picture as a face crop and do not search it for faces. A picture of at most 96 x 96
+                pixels is taken so anyway.
+            version: The network to ask, one of those that /about lists; the default is the newest.
+            level_eyes: Turn tilted faces upright first.
+
+        Returns:
+            {"message": a sentence, "width": int, "height": int, "version": str, "faces": [{"box": [left, top, right, bottom] in pixels of the upright picture, "score": the detector's in [0, 1] or null, "label": str, "unsure": bool, "probabilities": {class: float}, "tilt": degrees}]}, largest face first; an empty list if there is none.
+            The picture with its faces boxed, its longer side at most 1280 pixels.
+            The heat map (Grad-CAM) of the largest face for its predicted class, or null.
+        """  # noqa: E501
+        path = path_of(image)
+        try:
+            result = network.recognise(version, path, bool(whole_picture), bool(level_eyes))
+        finally:
+            forget([path])
+        first = overlay(result.faces[0].crop, result.faces[0].heat_map) if result.faces else None
+        return as_json(result, version or network.versions.default), _small(draw_boxes(result)), first
+
+    @for_visitors
+    def heat_map(
+        image: dict | None,
+        emotion: str = PREDICTED,
+        face: int = 1,
+        whole_picture: bool = False,
+        version: str | None = None,
+        level_eyes: bool = True,
+    ) -> Image.Image:
+        """Show where in a face the evidence for an expression lies: a Grad-CAM heat map, laid on the face. Red is where
+        much of it lies, blue where none does.
+
+        Args:
+            image: A picture file of at most 50 megapixels.
+            emotion: "predicted", or one of happiness, surprise, sadness, anger, disgust, fear.
+            face: The face's number as /predict lists them, from 1, the largest.
+            whole_picture: Take the picture as a face crop and do not search it for faces.
+            version: The network to ask, one of those that /about lists; the default is the newest.
+            level_eyes: Turn tilted faces upright first.
+
+        Returns:
+            The face under its heat map, 320 x 320 pixels.
+        """
+        if emotion not in (PREDICTED, *EMOTIONS):
+            raise ImageError(f"There is no class of that name; choose {PREDICTED}, {', '.join(EMOTIONS)}.")
+        path = path_of(image)
+        try:
+            result = network.recognise(version, path, bool(whole_picture), bool(level_eyes))
+        finally:
+            forget([path])
+        if not result.faces:
+            raise ImageError(result.message)
+        if face not in range(1, len(result.faces) + 1):
+            raise ImageError(f"The picture's faces are numbered from 1 to {len(result.faces)}.")
+        chosen = result.faces[int(face) - 1]
+        return overlay(chosen.crop, chosen.heat_map_of(chosen.label if emotion == PREDICTED else emotion))
+
+    @for_visitors
+    def compare(image: dict | None, whole_picture: bool = False, level_eyes: bool = True) -> dict:
+        """Ask every version of the network about the largest face in a picture.
+
+        Args:
+            image: A picture file of at most 50 megapixels.
+            whole_picture: Take the picture as a face crop and do not search it for faces.
+            level_eyes: Turn tilted faces upright first.
+
+        Returns:
+            {"message": a sentence, "versions": {version: {"label": str, "unsure": bool, "probabilities": {class: float}}}}; no versions where there is no face.
+        """  # noqa: E501
+        path = path_of(image)
+        try:
+            result = network.recognise(None, path, bool(whole_picture), bool(level_eyes), False)
+        finally:
+            forget([path])
+        if not result.faces:
+            return {"message": result.message, "versions": {}}
+        face = result.faces[0]
+        answers = network.recognise_by_all(result.image, Place(face.box, face.score, face.tilt))
+        return {
+            "message": result.message,
+            "versions": {
+                name: {"label": answer.label, "unsure": answer.unsure, "probabilities": answer.probabilities}
+                for name, answer in answers.items()
+            },
+        }
+
+    @for_visitors
+    def film(video: dict | None, every: float = 0.1, version: str | None = None) -> tuple[str, str]:
+        path = path_of(video, "film")
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                for _ in clips.film(path, version, max(float(every), 0.0), Path(folder)):
+                    pass
+                yield f"{folder}/annotated.mp4", f"{folder}/faces.csv"
+        finally:
+            forget([path])
+
+    film.__doc__ = f"""Follow the faces through a film, and recognise their expressions.
+
+        Args:
+            video: A film file; what comes after its first {MAX_SECONDS} seconds is left out.
+            every: Seconds from one search for faces to the next; 0 for every frame.
+            version: The network to ask, one of those that /about lists; the default is the newest.
+
+        Returns:
+            The film with every face boxed and named, MP4 without sound.
+            A CSV table with a row for every face and time: its number, box, probabilities, averaged over 0.4 seconds.
+        """
+
+    @for_visitors
+    def about() -> dict:
+        """List the versions of the network that can be asked, how well each did on FER2013's test set, and what none
+        of them can do.
+
+        Returns:
+            {"default": version, "versions": {version: its measured figures, or null}, "classes": [str], "limits": str}.
+        """
+        versions = network.versions
+        figures = {name: figures_of(versions.source(name)) for name in versions.names}
+        wanted = ("accuracy", "accuracy_ci", "macro_recall", "ece", "n", "command")
+        return {
+            "default": versions.default,
+            "versions": {
+                name: measured and {key: measured[key] for key in wanted} for name, measured in figures.items()
+            },
+            "classes": list(EMOTIONS),
+            "limits": "Neutral is not among the classes. An expression is not an emotion. Not for employment, "
+            "education or policing (EU AI Act, Art. 5(1)(f)). Trained on small grey photos with disputed labels.",
+        }
+
+    raw = {"preprocess": False, "concurrency_id": "network"}
+    with gr.Column(visible=False):
+        image = gr.Image(type="filepath", label="Picture")
+        video = gr.Video(label="Film")
+        whole, level = gr.Checkbox(label="whole_picture"), gr.Checkbox(True, label="level_eyes")
+        version, emotion = gr.Textbox(None, label="version"), gr.Textbox(PREDICTED, label="emotion")
+        face, every = gr.Number(1, label="face"), gr.Number(0.1, label="every")
+        answer, comparison, facts = gr.JSON(label="answer"), gr.JSON(label="answer"), gr.JSON(label="answer")
+        boxed, seen = gr.Image(label="boxed"), gr.Image(label="overlay")
+        clip, table = gr.Video(label="annotated"), gr.File(label="table")
+
+        def offer(function: Callable, inputs: list, outputs: list, **options) -> None:
+            gr.Button().click(function, inputs, outputs, api_name=function.__name__, **options)
+
+        offer(predict, [image, whole, version, level], [answer, boxed, seen], **raw)
+        offer(heat_map, [image, emotion, face, whole, version, level], [seen], **raw)
+        offer(compare, [image, whole, level], [comparison], **raw)
+        offer(film, [video, every, version], [clip, table], preprocess=False, concurrency_id="long")
+        offer(about, [], [facts], **raw)
+
+
+def as_json(result: Result, version: str) -> dict:
+    """A result without its pictures."""
+    return {
+        "message": result.message,
+        "width": result.image.width,
+        "height": result.image.height,
+        "version": version,
+        "faces": [
+            {
+                "box": list(face.box),
+                "score": face.score,
+                "label": face.label,
+                "unsure": face.unsure,
+                "probabilities": face.probabilities,
+                "tilt": face.tilt,
+            }
+            for face in result.faces
+        ],
+    }
+
+
+def _small(picture: Image.Image) -> Image.Image:
+    scale = min(_LARGEST_ANSWER / max(picture.size), 1.0)
+    return picture if scale == 1.0 else picture.resize([max(1, round(side * scale)) for side in picture.size])

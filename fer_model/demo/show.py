@@ -1,0 +1,172 @@
+"""Results as HTML that needs no file on the server: pictures travel inside the page, as data addresses.
+
+The page's own controls are Gradio's; what is drawn here are pictures, bars and tables, and the boxes of faces,
+which are buttons.
+"""
+
+import base64
+import io
+from html import escape
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from fer_model.augment import enlarge, to_face
+from fer_model.labels import EMOTIONS
+from fer_model.pipeline import Face, Result
+
+MAP_SIDE = 160
+"""Pixels a side of the pictures in the strip of maps."""
+
+CHOOSE_FACE = """
+element.addEventListener('click', (event) => {
+  const face = event.target.closest('[data-face]');
+  if (face) trigger('click', {face: Number(face.dataset.face)});
+});
+"""
+"""For the HTML that `photo` is shown in: a click on a box, or Enter on it, is a click event with its `face`."""
+
+
+def address(picture: Image.Image, quality: int = 85) -> str:
+    """A picture as a data: address. JPEG; PNG where it is transparent or `quality` is 0."""
+    file = io.BytesIO()
+    if quality and picture.mode != "RGBA":
+        picture.save(file, "JPEG", quality=quality)
+        kind = "jpeg"
+    else:
+        picture.save(file, "PNG", compress_level=1)
+        kind = "png"
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def photo(result: Result, selected: int | None = 0) -> str:
+    """The photo with a numbered button around every face."""
+    width, height = result.image.size
+    boxes = []
+    for index, face in enumerate(result.faces):
+        left, top, right, bottom = face.box
+        style = (
+            f"left:{left / width:.2%};top:{top / height:.2%};"
+            f"width:{(right - left) / width:.2%};height:{(bottom - top) / height:.2%}"
+        )
+        inside = " fer-inside" if top / height < 0.08 else ""  # else its name would stand outside the photo
+        doubt = "?" if face.unsure else ""
+        boxes.append(
+            f'<button type="button" class="fer-box{inside}" style="{style}" data-face="{index}" '
+            f'aria-pressed="{str(index == selected).lower()}" aria-label="Face {index + 1}: {_answer(face)}">'
+            f"<span>{index + 1} {face.label}{doubt}</span></button>"
+        )
+    count = len(result.faces)
+    found = "no face was found in it" if not count else f"{count} {'face' if count == 1 else 'faces'} found in it"
+    return (
+        f'<figure class="fer-photo"><img src="{address(result.image)}" alt="Your picture; {found}" '
+        f'width="{width}" height="{height}">{"".join(boxes)}</figure>'
+    )
+
+
+def bars(probabilities: dict[str, float], unsure_below: float) -> str:
+    """Six bars in class order, with a mark at the threshold below which the model is unsure."""
+    best = max(probabilities, key=probabilities.__getitem__)
+    rows = "".join(
+        f'<li class="{"fer-best" if name == best else ""}"><span class="fer-name">{name}</span>'
+        f'<span class="fer-track"><span class="fer-fill" style="width:{share:.1%}"></span>'
+        f'<span class="fer-mark" style="left:{unsure_below:.1%}"></span></span>'
+        f'<span class="fer-share">{share:.0%}</span></li>'
+        for name, share in probabilities.items()
+    )
+    return (
+        f'<ul class="fer-bars">{rows}</ul>'
+        f'<p class="fer-note">The line at {unsure_below:.0%}: below it the best answer is more often wrong than right, '
+        "and the model says that it is unsure.</p>"
+    )
+
+
+def face(result: Result, index: int, unsure_below: float) -> str:
+    """One face: its probabilities, how it was found, and what the network saw."""
+    chosen = result.faces[index]
+    if chosen.score is None:
+        facts = ["The whole picture was taken as the face; no detector looked at it."]
+    else:
+        facts = [f"The detector's score for this being a face: <strong>{chosen.score:.0%}</strong>."]
+    if abs(chosen.tilt) >= 1:
+        way = "counter-clockwise" if chosen.tilt > 0 else "clockwise"
+        facts.append(f"Turned {way} by {abs(chosen.tilt):.0f}° to level the eyes.")
+    side = max(chosen.box[2] - chosen.box[0], chosen.box[3] - chosen.box[1])
+    if chosen.score is not None and side < 48:
+        facts.append(f"Only {side} pixels tall; FER2013's faces have 48, so take the answer with care.")
+    return (
+        f'<div class="fer-face"><div>{bars(chosen.probabilities, unsure_below)}</div>'
+        f'<figure class="fer-seen"><img src="{address(seen(chosen), 0)}" width="64" height="64" '
+        'alt="The face as the network sees it: grey, 64 by 64 pixels">'
+        f"<figcaption>What the network saw: 64 × 64 grey pixels. {' '.join(facts)}</figcaption></figure></div>"
+    )
+
+
+def maps(chosen: Face) -> str:
+    """A strip of six: the face under each class's Grad-CAM, whose opacity the page's slider sets."""
+    crop = chosen.crop.convert("L").convert("RGB").resize((MAP_SIDE, MAP_SIDE), Image.Resampling.BICUBIC)
+    pictures = "".join(
+        f'<figure class="{"fer-best" if name == chosen.label else ""}">'
+        f'<div class="fer-map" role="img" aria-label="Grad-CAM for {name}: {_where(chosen.heat_map_of(name))}">'
+        f'<img src="{address(coloured(chosen.heat_map_of(name)), 0)}" alt=""></div>'
+        f"<figcaption>{name} <span>{chosen.probabilities[name]:.0%}</span></figcaption></figure>"
+        for name in EMOTIONS
+    )
+    return f'<div class="fer-maps" style="--crop:url({address(crop)})">{pictures}</div>'
+
+
+def comparison(answers: dict[str, Face]) -> str:
+    """What several versions say of one face, side by side.
+
+    Args:
+        answers: the same face by the version that recognised it.
+    """
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in answers)
+    rows = []
+    for emotion in EMOTIONS:
+        cells = []
+        for chosen in answers.values():
+            share = f"{chosen.probabilities[emotion]:.0%}"
+            cells.append(f"<td><strong>{share}</strong></td>" if emotion == chosen.label else f"<td>{share}</td>")
+        rows.append(f'<tr><th scope="row">{emotion}</th>{"".join(cells)}</tr>')
+    says = "".join(
+        f"<td>{'unsure: ' if chosen.unsure else ''}<strong>{chosen.label}</strong></td>" for chosen in answers.values()
+    )
+    return (
+        f'<table class="fer-table"><caption>The same face, as each version sees it</caption><thead><tr><td></td>{head}'
+        f'</tr></thead><tbody>{"".join(rows)}<tr><th scope="row">answer</th>{says}</tr></tbody></table>'
+    )
+
+
+def seen(chosen: Face) -> Image.Image:
+    """The face as the network gets it: grey, 64 x 64."""
+    grey = enlarge(to_face(Image.fromarray(chosen.pixels))[None])[0, 0]
+    return Image.fromarray((grey.numpy() * 255).round().astype(np.uint8))
+
+
+def coloured(heat_map: np.ndarray) -> Image.Image:
+    """A heat map in colours, blue for none and red for much, `MAP_SIDE` pixels a side."""
+    heat = cv2.resize(heat_map.astype(np.float32), (MAP_SIDE, MAP_SIDE), interpolation=cv2.INTER_LINEAR)
+    return Image.fromarray(cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_JET)[:, :, ::-1])
+
+
+def _answer(chosen: Face) -> str:
+    share = f"{chosen.probabilities[chosen.label]:.0%}"
+    return f"unsure, perhaps {chosen.label}, {share}" if chosen.unsure else f"{chosen.label}, {share}"
+
+
+def _where(heat_map: np.ndarray) -> str:
+    """Where in the face a map is highest, in words."""
+    if not heat_map.max():
+        return "no evidence anywhere"
+    row, column = np.unravel_index(heat_map.argmax(), heat_map.shape)
+    third_down, third_across = int(3 * row / heat_map.shape[0]), int(3 * column / heat_map.shape[1])
+    return (
+        f"most evidence {('at the top', 'in the middle', 'at the bottom')[third_down]}, "
+        + (
+            "to the left",
+            "in the centre",
+            "to the right",
+        )[third_across]
+    )

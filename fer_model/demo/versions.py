@@ -1,0 +1,75 @@
+"""The models that a demo offers, each loaded when it is first asked for."""
+
+import threading
+from pathlib import Path
+
+from fer_model.errors import ImageError
+from fer_model.hub_files import default_model, trained_models
+from fer_model.pipeline import FERPipeline
+
+
+class Versions:
+    """Pipelines by the names that visitors choose: "V1", "V2" …
+
+    Args:
+        sources: folders or Hub ids; the first is the default and is loaded at once.
+
+    Raises:
+        ModelError: the first cannot be loaded.
+    """
+
+    def __init__(self, sources: list[str]):
+        first = FERPipeline.from_pretrained(sources[0])
+        self._lock = threading.Lock()
+        self._sources: dict[str, str] = {}
+        self._loaded: dict[str, FERPipeline] = {}
+        for index, source in enumerate(sources):
+            name = first.model.version.upper() if index == 0 else _name(source)
+            if name in self._sources:  # two trainings of one design
+                name = f"{name}, {source}"
+            self._sources[name] = source
+        self._loaded[self.default] = first
+
+    @classmethod
+    def among(cls, results: Path, sources: list[str] | None = None) -> "Versions":
+        """Those named, or all with weights under `results`, the newest first; without any, the variable FER_MODEL's.
+
+        Raises:
+            ModelError: there is none.
+        """
+        return cls(sources or trained_models(results) or [default_model(results)])
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._sources)
+
+    @property
+    def default(self) -> str:
+        return self.names[0]
+
+    def source(self, name: str) -> str:
+        """The folder or Hub id of a version."""
+        return self._sources[self._known(name)]
+
+    def __getitem__(self, name: str | None) -> FERPipeline:
+        """The pipeline of that name; of the default for None.
+
+        Raises:
+            ImageError: there is no version of that name.
+        """
+        name = self._known(name or self.default)
+        with self._lock:
+            if name not in self._loaded:
+                self._loaded[name] = FERPipeline.from_pretrained(self._sources[name])
+            return self._loaded[name]
+
+    def _known(self, name: str) -> str:
+        if name not in self._sources:
+            raise ImageError(f"There is no version {name!r} here; choose {', '.join(self.names)}.")
+        return name
+
+
+def _name(source: str) -> str:
+    """What a version is called before it is loaded: by its folder, results/v2/models, or by its Hub id."""
+    path = Path(source)
+    return path.parent.name.upper() if path.name == "models" else source
