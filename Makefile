@@ -11,8 +11,9 @@ HF ?= .venv/bin/hf
 	.venv/bin/python -m pip install -r requirements.txt
 	touch $@
 
-.venv/test: .venv/demo requirements-dev.txt
+.venv/test: .venv/demo requirements-dev.txt tests/package-lock.json
 	.venv/bin/python -m pip install -r requirements-dev.txt
+	if command -v npm >/dev/null; then npm ci --prefix tests --silent --no-audit --no-fund; fi  # axe-core
 	touch $@
 
 demo: .venv/demo

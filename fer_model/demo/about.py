@@ -6,12 +6,13 @@ from pathlib import Path
 
 import gradio as gr
 
+from fer_model.demo import show
 from fer_model.demo.versions import Versions
 from fer_model.demo.visitors import PRIVACY
 from fer_model.labels import EMOTIONS
 
 LIMITS = f"""
-### What it cannot do
+## What it cannot do
 
 - It knows **six expressions**: happiness, surprise, sadness, anger, disgust and fear. *Neutral is not among them*, so
   a resting face must be given one of the six, and that answer is wrong.
@@ -26,21 +27,16 @@ LIMITS = f"""
 {PRIVACY}
 """
 
-SHORT_LIMITS = (
-    "*Neutral* is not among its six answers, so a face at rest is called something else. An expression is not an "
-    "emotion. See *About the model* for what it cannot do. " + PRIVACY
-)
-
 
 def about_tab(versions: Versions) -> None:
     """Build the tab, inside a `gr.Tab`."""
     measured = {name: figures for name in versions.names if (figures := figures_of(versions.source(name)))}
     if measured:
         gr.Markdown(
-            "### What was measured\nOn FER2013's test set without neutral, on which nothing was chosen. "
+            "## What was measured\nOn FER2013's test set without neutral, on which nothing was chosen. "
             "In brackets the bootstrap 95 % interval. ECE is the expected calibration error."
         )
-        gr.HTML(f'<div class="fer-scroll">{scores_table(measured)}</div>', elem_id="scores")
+        gr.HTML(show.scrolling(scores_table(measured), "Scores of every version"), elem_id="scores")
         chosen = gr.Radio(list(measured), value=next(iter(measured)), label="Version", visible=len(measured) > 1)
         first = next(iter(measured))
         pictures = gr.HTML(pictures_of(first, versions.source(first), measured[first]), elem_id="figures")
@@ -51,7 +47,7 @@ def about_tab(versions: Versions) -> None:
             api_visibility="private",
         )
     else:
-        gr.Markdown("### What was measured\nNothing yet: these weights have no `metrics.json` beside them.")
+        gr.Markdown("## What was measured\nNothing yet: these weights have no `metrics.json` beside them.")
     gr.Markdown(LIMITS)
 
 

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import gradio as gr
 
-from fer_model.demo.about import SHORT_LIMITS, about_tab, picture_folders
+from fer_model.demo.about import about_tab, picture_folders
 from fer_model.demo.clips import Clips, clips_tab
 from fer_model.demo.live import live_tab
 from fer_model.demo.network import Network
 from fer_model.demo.photo import photo_tab
 from fer_model.demo.programs import endpoints
 from fer_model.demo.versions import Versions
-from fer_model.demo.visitors import DELETE_EVERY, KEEP_SECONDS
+from fer_model.demo.visitors import DELETE_EVERY, KEEP_SECONDS, PRIVACY
 
 
 def build_page(versions: Versions, examples: list[Path], on_gpu: Callable = lambda function: function) -> gr.Blocks:
@@ -27,9 +27,11 @@ def build_page(versions: Versions, examples: list[Path], on_gpu: Callable = lamb
     clips = Clips(network)
     with gr.Blocks(title="Facial expressions", delete_cache=(DELETE_EVERY, KEEP_SECONDS)) as page:
         gr.Markdown(
-            "# Facial expressions\nWhich of six expressions a face shows, and where the network looks: "
-            f"{', '.join(versions.names)}, small networks trained on FER2013.\n\n{SHORT_LIMITS}"
+            "# Facial expressions\nWhich of six expressions does a face show, and where does the network look? "
+            "*Neutral* is not among the six, so a face at rest is called something else, and an expression is not an "
+            "emotion: see *About the model*."
         )
+        gr.Markdown(PRIVACY, elem_id="privacy")
         with gr.Tabs():
             with gr.Tab("Photo"):
                 photo_tab(network, examples)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import gradio as gr
+from gradio import processing_utils
 from PIL import Image
 
 from fer_model.demo import show
@@ -70,7 +71,7 @@ def photo_tab(network: Network, examples: list[Path]) -> None:
 
     @for_visitors
     def click_face(result: Result | None, version: str, compare: bool, event: gr.EventData) -> tuple:
-        index = event._data["face"]
+        index = int(event._data["face"])
         return (*show_face(result, index, version, compare), index)
 
     state = gr.State(time_to_live=KEEP_SECONDS)
@@ -85,6 +86,14 @@ def photo_tab(network: Network, examples: list[Path]) -> None:
                 buttons=[],
                 elem_id="picture",
             )
+            gr.Markdown("Or try an example:")
+            tries = gr.HTML(show.examples(examples), js_on_load=show.CHOOSE, elem_id="examples")
+        with gr.Column(scale=3, min_width=300):
+            message = gr.Markdown(ASK, elem_id="message")
+            boxed = gr.HTML(elem_id="boxed", js_on_load=show.CHOOSE)
+            chosen = gr.Radio(label="Face", visible=False, elem_id="faces")
+    with gr.Row():
+        with gr.Column(scale=2, min_width=300):
             whole = gr.Checkbox(
                 label="The picture is already a face", info="Do not search it: take all of it as one face."
             )
@@ -95,20 +104,25 @@ def photo_tab(network: Network, examples: list[Path]) -> None:
                 visible=len(names) > 1,
                 elem_id="compare",
             )
-            gr.Examples([str(path) for path in examples], picture, label="Examples", api_visibility="private")
         with gr.Column(scale=3, min_width=300):
-            message = gr.Markdown(ASK, elem_id="message")
-            boxed = gr.HTML(elem_id="boxed", js_on_load=show.CHOOSE_FACE)
-            chosen = gr.Radio(label="Face", visible=False, elem_id="faces")
             face = gr.HTML(elem_id="face")
     gr.Markdown(
-        "### Where the network looks\n"
+        "## Where the network looks\n"
         "Grad-CAM for each of the six classes: red is where the evidence for a class lies, blue where there is none. "
         "Each map is scaled by itself, so maps tell where, not how strongly."
     )
     opacity = gr.Slider(0, 100, 45, step=1, label="Opacity of the maps, %", elem_id="opacity")
     maps = gr.HTML(elem_id="maps")
-    answers = gr.HTML(elem_id="answers", elem_classes=["fer-scroll"])
+    answers = gr.HTML(elem_id="answers")
+
+    # everybody's, so they stay in the cache
+    cached = [processing_utils.save_file_to_cache(path, picture.GRADIO_CACHE) for path in examples]
+    picture.keep_in_cache.update(cached)
+
+    def give_example(event: gr.EventData) -> str:
+        return cached[int(event._data["example"])]
+
+    tries.click(give_example, None, picture, show_progress="hidden", api_visibility="private")
 
     # Inputs reach the functions as they were sent (preprocess=False): gr.Image would open and convert the
     # file itself, and a small file can unfold to gigabytes. `open_image` looks at its size first.

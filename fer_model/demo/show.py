@@ -7,10 +7,11 @@ which are buttons.
 import base64
 import io
 from html import escape
+from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from fer_model.augment import enlarge, to_face
 from fer_model.labels import EMOTIONS
@@ -19,13 +20,13 @@ from fer_model.pipeline import Face, Result
 MAP_SIDE = 160
 """Pixels a side of the pictures in the strip of maps."""
 
-CHOOSE_FACE = """
+CHOOSE = """
 element.addEventListener('click', (event) => {
-  const face = event.target.closest('[data-face]');
-  if (face) trigger('click', {face: Number(face.dataset.face)});
+  const button = event.target.closest('button');
+  if (button) trigger('click', {...button.dataset});
 });
 """
-"""For the HTML that `photo` is shown in: a click on a box, or Enter on it, is a click event with its `face`."""
+"""For HTML with buttons: a click on one, or Enter, is a click event with the button's data-… attributes, as strings."""
 
 
 def address(picture: Image.Image, quality: int = 85) -> str:
@@ -50,7 +51,8 @@ def photo(result: Result, selected: int | None = 0) -> str:
             f"left:{left / width:.2%};top:{top / height:.2%};"
             f"width:{(right - left) / width:.2%};height:{(bottom - top) / height:.2%}"
         )
-        inside = " fer-inside" if top / height < 0.08 else ""  # else its name would stand outside the photo
+        # where its name would stand outside the photo
+        inside = (" fer-inside" if top / height < 0.08 else "") + (" fer-left" if left / width > 0.6 else "")
         doubt = "?" if face.unsure else ""
         boxes.append(
             f'<button type="button" class="fer-box{inside}" style="{style}" data-face="{index}" '
@@ -63,6 +65,25 @@ def photo(result: Result, selected: int | None = 0) -> str:
         f'<figure class="fer-photo"><img src="{address(result.image)}" alt="Your picture; {found}" '
         f'width="{width}" height="{height}">{"".join(boxes)}</figure>'
     )
+
+
+def examples(paths: list[Path]) -> str:
+    """A button with a small picture for each of `paths`; its file's name is its label."""
+    buttons = []
+    for index, path in enumerate(paths):
+        with Image.open(path) as picture:
+            small = ImageOps.fit(picture.convert("RGB"), (168, 168))
+        name = escape(path.stem.replace("_", " "))
+        buttons.append(
+            f'<button type="button" data-example="{index}"><img src="{address(small)}" alt="" width="84" height="84">'
+            f"<span>{name}</span></button>"
+        )
+    return f'<div class="fer-examples">{"".join(buttons)}</div>'
+
+
+def scrolling(table: str, label: str) -> str:
+    """A table that scrolls sideways by itself where the screen is narrow, also by the keyboard."""
+    return f'<div class="fer-scroll" tabindex="0" role="region" aria-label="{escape(label)}">{table}</div>'
 
 
 def bars(probabilities: dict[str, float], unsure_below: float) -> str:
@@ -133,9 +154,10 @@ def comparison(answers: dict[str, Face]) -> str:
     says = "".join(
         f"<td>{'unsure: ' if chosen.unsure else ''}<strong>{chosen.label}</strong></td>" for chosen in answers.values()
     )
-    return (
+    return scrolling(
         f'<table class="fer-table"><caption>The same face, as each version sees it</caption><thead><tr><td></td>{head}'
-        f'</tr></thead><tbody>{"".join(rows)}<tr><th scope="row">answer</th>{says}</tr></tbody></table>'
+        f'</tr></thead><tbody>{"".join(rows)}<tr><th scope="row">answer</th>{says}</tr></tbody></table>',
+        "Comparison of versions",
     )
 
 
