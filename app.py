@@ -30,7 +30,7 @@ except ImportError:
 
 import torch
 
-from fer_model.demo.look import CSS, theme
+from fer_model.demo.look import CSS, JS, theme
 from fer_model.demo.page import build_page
 from fer_model.demo.versions import Versions
 from fer_model.errors import FERError, ModelError
@@ -88,6 +88,7 @@ def main(args: argparse.Namespace) -> None:
             server_port=args.port,
             theme=theme(),
             css=CSS,
+            js=JS,
             max_file_size=MAX_FILE_SIZE,
             run_history=False,  # would keep visitors' photos in their browser
             show_error=True,
@@ -95,6 +96,7 @@ def main(args: argparse.Namespace) -> None:
             state_session_capacity=100,  # each holds a photo of at most 8 MB
             ssr_mode=False,  # one way of drawing the page, here and on a Space
             mcp_server=True,
+            enable_monitoring=False,
         )
     except (OSError, OverflowError) as error:
         raise ModelError(f"The demo cannot listen there ({error}); choose another --host or --port.") from error

@@ -9,53 +9,32 @@ operating system's cache. What a Space does before, such as starting its contain
 import argparse
 import json
 import os
-import socket
 import statistics
-import subprocess
 import sys
+import tempfile
 import time
-import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import torch  # noqa: E402
 from gradio_client import Client, handle_file  # noqa: E402
 
+from app_fixture import running_app  # noqa: E402
 from fer_model.machine import environment  # noqa: E402
 
 
 def one_start() -> dict[str, float]:
     """Seconds until the page is served, and until the first photo has been answered."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    started = time.perf_counter()
-    command = [sys.executable, "app.py", "--host", "127.0.0.1", "--port", str(port)]
-    app = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-    try:
-        while not is_up(url):
-            if app.poll() is not None:
-                raise SystemExit(f"app.py ended with {app.returncode}")
-            time.sleep(0.05)
-        served = time.perf_counter() - started
-        client = Client(url, verbose=False)
-        answer = client.predict(handle_file(ROOT / "examples" / "astronaut.jpg"), api_name="/predict")[0]
-        assert len(answer["faces"]) == 1
-        return {"page": served, "answer": time.perf_counter() - started}
-    finally:
-        app.terminate()
-        app.wait()
-
-
-def is_up(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/config", timeout=5):
-            return True
-    except OSError:
-        return False
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        with running_app(Path(folder), model="") as app:
+            served = time.perf_counter() - started
+            client = Client(app.url, verbose=False)
+            answer = client.predict(handle_file(ROOT / "examples" / "astronaut.jpg"), api_name="/predict")[0]
+            assert len(answer["faces"]) == 1
+            return {"page": served, "answer": time.perf_counter() - started}
 
 
 def main() -> None:

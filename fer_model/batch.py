@@ -4,7 +4,6 @@ import csv
 import glob
 import logging
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from tqdm.auto import tqdm
 
 from fer_model.drawing import overlay
 from fer_model.errors import ImageError
+from fer_model.images import MAX_PIXELS
 from fer_model.labels import EMOTIONS
 from fer_model.pipeline import Face, FERPipeline
 
@@ -36,11 +36,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Item:
-    """One picture, or one frame of a film with its time; `image` is what `open_image` takes."""
+    """One picture, or one frame of a film with its time; `image` is what `open_image` takes.
+
+    problem: why a picture could not be taken out of its archive; then it is empty.
+    """
 
     file: Path
     image: "Path | bytes | np.ndarray"
     seconds: float | None = None
+    problem: str = ""
 
 
 def find_files(paths: Iterable[str]) -> list[Path]:
@@ -77,41 +81,53 @@ def items(files: Iterable[Path], every: float = 0.0) -> Iterator[Item]:
         try:
             yield from film_frames(file, every) if kind in FILMS else zipped_pictures(file)
         except ImageError as error:
-            log.warning("left out %s", error)
+            log.warning("left out %s: %s", file, error)
 
 
 def zipped_pictures(file: Path) -> Iterator[Item]:
     """The pictures in a zip archive, one in memory at a time and none unpacked to disk; others are passed over.
 
-    An encrypted, damaged or too large one is logged and left out.
+    One that is encrypted, damaged or too large comes as an item with a `problem`.
 
     Raises:
         ImageError: the archive cannot be read.
     """
-    try:
-        archive = zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise ImageError(f"{file} is not a zip archive that can be read.") from error
-    with archive:
-        for name in pictures_in(archive):
+    with _open_archive(file) as archive:
+        for info in pictures_in(archive):
+            path = Path(f"{file}/{info.filename}")  # not file / name: a name that begins with a slash would replace it
             try:
-                with archive.open(name) as packed:
-                    content = packed.read(MAX_PICTURE_BYTES + 1)
-            except (zipfile.BadZipFile, RuntimeError, NotImplementedError, zlib.error, EOFError) as error:
-                log.warning("left out %s in %s: %s", name, file, error)
-                continue
-            if len(content) > MAX_PICTURE_BYTES:  # whatever size the archive says it has
-                log.warning("left out %s in %s: it is larger than %d bytes", name, file, MAX_PICTURE_BYTES)
-                continue
-            yield Item(file / name, content)
+                item = Item(path, _unpacked(archive, info))
+            except Exception as error:  # as in _open_archive
+                item = Item(path, b"", problem=f"It cannot be taken out of its archive ({error}).")
+            yield item
 
 
-def pictures_in(archive: zipfile.ZipFile) -> list[str]:
-    """The names of the pictures in an archive, without the shadows that a Mac puts beside them."""
+def _open_archive(file: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(file)
+    except Exception as error:  # for damaged files it raises nearly anything: NotImplementedError, UnicodeError, …
+        raise ImageError(f"{file.name} is not a zip archive that can be read.") from error
+
+
+def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    with archive.open(info) as packed:
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            # zipfile unpacks these at once, however little is asked for
+            raise ImageError("its compression is not the usual one, deflate")
+        content = packed.read(MAX_PICTURE_BYTES + 1)
+    if len(content) > MAX_PICTURE_BYTES:  # whatever size the archive says it has
+        raise ImageError(f"it is larger than {MAX_PICTURE_BYTES:,} bytes")
+    return content
+
+
+def pictures_in(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """The pictures in an archive, without the shadows that a Mac puts beside them."""
     return [
-        info.filename
+        info
         for info in archive.infolist()
-        if Path(info.filename).suffix.lower() in PICTURES and not info.filename.startswith("__MACOSX/")
+        if Path(info.filename).suffix.lower() in PICTURES
+        and not info.is_dir()
+        and not info.filename.startswith("__MACOSX/")
     ]
 
 
@@ -123,18 +139,22 @@ def film_frames(file: Path, every: float) -> Iterator[Item]:
     """
     film = cv2.VideoCapture(str(file))
     try:
+        if film.get(cv2.CAP_PROP_FRAME_WIDTH) * film.get(cv2.CAP_PROP_FRAME_HEIGHT) > MAX_PIXELS:
+            raise ImageError(f"{file.name} has frames that are too large; at most {MAX_PIXELS:,} pixels are read.")
         rate = film.get(cv2.CAP_PROP_FPS) or 25.0
-        index, due = 0, 0.0
+        seconds, due, found = -1 / rate, 0.0, False
         while film.grab():  # decodes, but does not convert what is not wanted
-            seconds = index / rate
+            # each frame's own time: phones and browsers record at no constant rate, and browsers state none
+            stated = max(film.get(cv2.CAP_PROP_POS_MSEC) / 1000, 0.0)
+            seconds = stated if stated > seconds else seconds + 1 / rate
             if seconds >= due - 1e-9:
                 readable, frame = film.retrieve()
                 if readable:
+                    found = True
                     yield Item(file, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), seconds)
-                due += every
-            index += 1
-        if index == 0:
-            raise ImageError(f"{file} is not a film that can be read.")
+                due = max(due + every, seconds)
+        if not found:
+            raise ImageError(f"{file.name} is not a film that can be read.")
     finally:
         film.release()
 
@@ -151,6 +171,8 @@ def rows(
     """
     for position, item in enumerate(found, 1):
         try:
+            if item.problem:
+                raise ImageError(item.problem)
             result = pipeline(item.image, whole_picture=whole_picture, heat_maps=maps is not None)
         except ImageError as error:
             log.warning("left out %s: %s", item.file, error)
@@ -192,16 +214,16 @@ def count(file: Path, every: float = 0.0) -> int:
     kind = file.suffix.lower()
     if kind in ARCHIVES:
         try:
-            with zipfile.ZipFile(file) as archive:
+            with _open_archive(file) as archive:
                 return len(pictures_in(archive))
-        except (zipfile.BadZipFile, OSError):
+        except ImageError:
             return 0
     if kind not in FILMS:
         return 1
     film = cv2.VideoCapture(str(file))
-    frames, rate = max(film.get(cv2.CAP_PROP_FRAME_COUNT), 0.0), film.get(cv2.CAP_PROP_FPS) or 25.0
+    frames, rate = int(max(film.get(cv2.CAP_PROP_FRAME_COUNT), 0)), film.get(cv2.CAP_PROP_FPS) or 25.0
     film.release()
-    return int(frames if not every else frames / rate / every + 1)
+    return min(frames, int((frames - 1) / rate / every + 1e-9) + 1) if frames and every > 0 else frames
 
 
 def face_columns(face: Face) -> dict:

@@ -13,7 +13,6 @@ from PIL import Image
 
 from fer_model.batch import film_frames
 from fer_model.drawing import draw_followed
-from fer_model.errors import ImageError
 from fer_model.tracking import Followed, Tracker
 
 LARGEST_SIDE = 1280
@@ -22,13 +21,21 @@ LARGEST_SIDE = 1280
 Follow = Callable[[Tracker, Image.Image, float], Tracker]
 """The tracker after one more frame, given the frame and its time in seconds."""
 
+_TICK = Fraction(1, 90_000)  # of a second; in it the usual rates have whole numbers, 29.97 too
 
-def frame_rate(file: Path) -> float:
-    """Frames a second, as the film's header says."""
+
+def duration(file: Path) -> float:
+    """Seconds, as the film's header says; 0 where it does not, as in what a browser records."""
+    rate, frames = _header(file)
+    return max(frames / rate, 0.0) if rate > 0 else 0.0
+
+
+def _header(file: Path) -> tuple[float, float]:
+    """Frames a second, and how many; neither need be true."""
     film = cv2.VideoCapture(str(file))
-    rate = film.get(cv2.CAP_PROP_FPS)
+    stated = film.get(cv2.CAP_PROP_FPS), film.get(cv2.CAP_PROP_FRAME_COUNT)
     film.release()
-    return rate if 1 <= rate <= 240 else 25.0
+    return stated
 
 
 def annotate(
@@ -37,7 +44,7 @@ def annotate(
     """Write the film with boxes to `output` (H.264 in MP4, no sound), and yield who is seen when.
 
     Args:
-        every: seconds from one search for faces to the next; in between boxes stay where they are.
+        every: seconds from one search for faces to the next, on average; in between boxes stay where they are.
         at_most: seconds of the film, from its start; the rest is left out.
 
     Yields:
@@ -48,56 +55,57 @@ def annotate(
         ImageError: the film cannot be read.
     """
     tracker, due = Tracker(), 0.0
-    frames = film_frames(file, 0)
-    first = next(frames, None)
-    if first is None:
-        raise ImageError(f"{file.name} is not a film that can be read.")
-    scale = min(LARGEST_SIDE / max(first.image.shape[:2]), 1.0)
-    with _writing(output, frame_rate(file)) as write:
-        for item in _with_first(first, frames):
+    with _writing(output, _header(file)[0]) as write:
+        for item in film_frames(file, 0):
             if item.seconds >= at_most:
                 break
-            frame = _shrunk(item.image, scale)
+            frame = _shrunk(item.image)
             searched = item.seconds >= due - 1e-9
             if searched:
                 tracker = follow(tracker, frame, item.seconds)
-                due = item.seconds + every
-            write(np.asarray(draw_followed(frame, tracker.visible())))
+                due = max(due + every, item.seconds)
+            write(draw_followed(frame, tracker.visible()), item.seconds)
             if searched:
+                height, width = item.image.shape[:2]
+                scale = (width / frame.width, height / frame.height)
                 yield item.seconds, tuple(_in_film(followed, scale) for followed in tracker.visible())
 
 
-def _with_first(first, rest: Iterator) -> Iterator:
-    yield first
-    yield from rest
-
-
-def _shrunk(frame: np.ndarray, scale: float) -> Image.Image:
+def _shrunk(frame: np.ndarray) -> Image.Image:
     """The frame at its size in the output, whose sides must be even."""
+    scale = min(LARGEST_SIDE / max(frame.shape[:2]), 1.0)
     height, width = (max(2, 2 * round(side * scale / 2)) for side in frame.shape[:2])
     image = Image.fromarray(frame)
     return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BILINEAR)
 
 
-def _in_film(followed: Followed, scale: float) -> Followed:
-    box = tuple(round(side / scale) for side in followed.face.box)
+def _in_film(followed: Followed, scale: tuple[float, float]) -> Followed:
+    box = tuple(round(side * ratio) for side, ratio in zip(followed.face.box, 2 * scale, strict=True))
     return replace(followed, face=replace(followed.face, box=box))
 
 
 @contextmanager
-def _writing(output: Path, rate: float) -> Iterator[Callable[[np.ndarray], None]]:
-    """A function that appends an RGB frame, uint8 (H, W, 3); the first one sets the size."""
+def _writing(output: Path, rate: float) -> Iterator[Callable[[Image.Image, float], None]]:
+    """A function that appends an RGB frame, given its time in seconds; the first one sets the size.
+
+    Args:
+        rate: frames a second; as every frame brings its own time, only the last one's duration comes from it.
+    """
     with av.open(str(output), "w", format="mp4", options={"movflags": "faststart"}) as container:
+        rate = rate if 1 <= rate <= 240 else 25.0  # browsers say 1000
         stream = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1001))
+        stream.codec_context.time_base = _TICK
         stream.pix_fmt = "yuv420p"  # what every browser and phone plays
         stream.options = {"preset": "veryfast", "crf": "23"}
         # Gradio's server has other visitors, too
         stream.thread_count = 1
 
-        def write(frame: np.ndarray) -> None:
-            if not stream.width:
-                stream.height, stream.width = frame.shape[:2]
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        def write(picture: Image.Image, seconds: float) -> None:
+            if not stream.codec_context.is_open:
+                stream.width, stream.height = picture.size
+            frame = av.VideoFrame.from_ndarray(np.asarray(picture), format="rgb24")
+            frame.pts, frame.time_base = round(seconds / _TICK), _TICK
+            container.mux(stream.encode(frame))
 
         yield write
         container.mux(stream.encode(None))

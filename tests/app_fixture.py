@@ -1,4 +1,7 @@
-"""The demo in a process of its own, with an untrained network: what the app's and the browser's tests share."""
+"""The demo in a process of its own: what the tests of the app and the browser share, and docs/ with them.
+
+By default with an untrained network.
+"""
 
 import os
 import socket
@@ -34,13 +37,13 @@ class RunningApp:
 def running_app(
     folder: Path,
     start: tuple[str, ...] = ("app.py",),
-    model: str | None = None,
+    model: "str | tuple[str, ...] | None" = None,
     cwd: Path = ROOT,
     environment: dict[str, str] | None = None,
 ) -> Iterator[RunningApp]:
     """`python START --model MODEL --port FREE`, ready to answer; stopped at the end.
 
-    model: default, an untrained network in FOLDER/model; "": leave it to the app.
+    model: one or several; default, an untrained network in FOLDER/model; "": leave it to the app.
     """
     if model is None:
         FERModel(version="v1", seed=0).save_pretrained(folder / "model")
@@ -52,7 +55,7 @@ def running_app(
     # its own cache, so that tests see what becomes of the uploads
     environment = (environment or os.environ) | {"GRADIO_TEMP_DIR": str(folder / "cache"), "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, *start, "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--model", model] if model else []
+    command += ["--model", *([model] if isinstance(model, str) else model)] if model else []
     with log.open("w") as output:
         process = subprocess.Popen(command, cwd=cwd, env=environment, stdout=output, stderr=subprocess.STDOUT)
     app = RunningApp(f"http://127.0.0.1:{port}", process, log)
@@ -70,13 +73,14 @@ def running_app(
 
 def _wait_until_ready(app: RunningApp, process: subprocess.Popen, seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise RuntimeError(f"The app ended with {process.returncode}:\n{app.output}")
-        try:
-            if httpx.get(f"{app.url}/config", timeout=5, trust_env=False).is_success:
-                return
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.2)
+    with httpx.Client(timeout=5, trust_env=False) as client:
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                raise RuntimeError(f"The app ended with {process.returncode}:\n{app.output}")
+            try:
+                if client.get(f"{app.url}/config").is_success:
+                    return
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.05)  # docs/cold_start.py measures with this
     raise RuntimeError(f"The app was not ready within {seconds} seconds:\n{app.output}")

@@ -1,15 +1,21 @@
-"""The demo from outside: its command line, and its endpoints through gradio_client."""
+"""The demo from outside: its command line, its endpoints through gradio_client, and what becomes of the pictures."""
 
+import base64
+import itertools
 import json
 import struct
 import subprocess
 import sys
+import threading
 import time
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
-import httpx
+import av
+import gradio
 import numpy as np
 import pytest
 from gradio_client import Client, handle_file
@@ -17,7 +23,11 @@ from PIL import Image
 
 import app as demo
 from app_fixture import EXAMPLES, ROOT, running_app
+from app_visitors import Answer, Visitor, call_tool
+from fer_model import FERModel
+from fer_model.demo.visitors import GONE, for_visitors
 from fer_model.errors import ModelError
+from fer_model.hub_files import default_model
 from fer_model.images import MAX_PIXELS
 from fer_model.labels import EMOTIONS
 from fer_model.pipeline import NO_FACE
@@ -71,13 +81,6 @@ def peak_memory(pid: int) -> int:
     return next(int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
 
-def call(url: str, endpoint: str, data: list) -> str:
-    """What the server answers to a request that no well-behaved client would send."""
-    address = f"{url}/gradio_api/call{endpoint}"
-    event = httpx.post(address, json={"data": data}, trust_env=False).json()["event_id"]
-    return httpx.get(f"{address}/{event}", timeout=60, trust_env=False).text
-
-
 # --- the command line
 
 
@@ -86,7 +89,8 @@ def test_the_help_shows_the_commands_and_every_option(capsys):
         demo.parse_args(["--help"])
     assert leaving.value.code == 0
     text = capsys.readouterr().out
-    assert all(option in text for option in ("python app.py", "--model", "--host", "--port", "FER_MODEL"))
+    wanted = ("python app.py", "--model", "--host", "--port", "--workers", "--threads", "FER_MODEL", "/gradio_api/mcp/")
+    assert all(option in text for option in wanted)
 
 
 def test_a_wrong_model_is_one_sentence_and_exit_code_2(tmp_path):
@@ -97,17 +101,20 @@ def test_a_wrong_model_is_one_sentence_and_exit_code_2(tmp_path):
     assert "has no config.json" in done.stderr
 
 
+def model_of(server) -> str:
+    """What the server says it has loaded."""
+    return server.output.split("Model: V1, ")[1].splitlines()[0]
+
+
 def test_a_port_that_cannot_be_is_one_sentence(server):
-    model = server.output.split("Model: ")[1].splitlines()[0]
     with pytest.raises(ModelError, match="another --host or --port"):
-        demo.main(demo.parse_args(["--model", model, "--host", "127.0.0.1", "--port", "70000"]))
+        demo.main(demo.parse_args(["--model", model_of(server), "--host", "127.0.0.1", "--port", "70000"]))
 
 
 def test_a_taken_port_is_an_error_that_names_the_fix(server):
     port = server.url.rsplit(":", 1)[1]
-    model = Path(server.output.split("Model: ")[1].splitlines()[0])
     with pytest.raises(ModelError, match="another --host or --port"):
-        demo.main(demo.parse_args(["--model", str(model), "--host", "127.0.0.1", "--port", port]))
+        demo.main(demo.parse_args(["--model", model_of(server), "--host", "127.0.0.1", "--port", port]))
 
 
 def test_the_newest_version_with_weights_is_taken(tmp_path):
@@ -115,34 +122,21 @@ def test_the_newest_version_with_weights_is_taken(tmp_path):
         (tmp_path / name / "models").mkdir(parents=True)
         (tmp_path / name / "models" / "model.safetensors").touch()
     (tmp_path / "v11" / "models").mkdir(parents=True)  # a run that has not finished
-    assert demo.default_model(tmp_path) == str(tmp_path / "v10" / "models")
+    assert default_model(tmp_path) == str(tmp_path / "v10" / "models")
 
 
 def test_without_weights_the_environment_names_the_model(tmp_path, monkeypatch):
     monkeypatch.setenv("FER_MODEL", "user/name")
-    assert demo.default_model(tmp_path) == "user/name"
+    assert default_model(tmp_path) == "user/name"
 
 
 def test_without_any_model_the_error_names_the_fix(tmp_path, monkeypatch):
     monkeypatch.delenv("FER_MODEL", raising=False)
     with pytest.raises(ModelError, match=r"no weights under .*--model .*FER_MODEL"):
-        demo.default_model(tmp_path)
+        default_model(tmp_path)
 
 
 # --- the endpoints
-
-
-def test_two_endpoints_are_public_and_documented(client):
-    described = client.view_api(return_format="dict", print_info=False)
-    assert set(described["named_endpoints"]) == {"/predict", "/heat_map"}
-    assert not described["unnamed_endpoints"]
-    for endpoint, names in (
-        ("/predict", ["image", "whole_picture"]),
-        ("/heat_map", ["image", "emotion", "face", "whole_picture"]),
-    ):
-        information = described["named_endpoints"][endpoint]
-        assert [parameter["parameter_name"] for parameter in information["parameters"]] == names
-        assert all(f"{name}" in information["description"] for name in names)
 
 
 def test_predict_gives_each_face_with_its_six_probabilities(client):
@@ -242,7 +236,8 @@ def test_a_pixel_bomb_is_refused_before_it_is_unpacked(server, client, tmp_path,
 
 
 def test_too_large_a_file_is_refused_with_its_limit(client, tmp_path):
-    (tmp_path / "huge.jpg").write_bytes(bytes(21 * 2**20))
+    limit = int(demo.MAX_FILE_SIZE.removesuffix("mb"))
+    (tmp_path / "huge.jpg").write_bytes(bytes((limit + 1) * 2**20))
     assert "maximum" in complaint(client, tmp_path / "huge.jpg")
 
 
@@ -253,61 +248,277 @@ def test_a_class_or_face_that_does_not_exist_is_named(client, more):
 
 
 def test_a_picture_is_asked_for_where_there_is_none(server):
-    assert "Please give a picture." in call(server.url, "/predict", [None, False])
-
-
-def test_a_file_of_the_server_itself_is_not_read(server):
-    stolen = {"path": str(EXAMPLES / "astronaut.jpg"), "meta": {"_type": "gradio.FileData"}}
-    answer = call(server.url, "/predict", [stolen, False])
-    assert "event: error" in answer
-    assert "probabilities" not in answer
+    assert Visitor(server.url).call("/predict", image=None).complaint == "Please give a picture."
 
 
 def test_an_unforeseen_failure_hides_its_cause_from_visitors(caplog):
-    @demo.for_visitors
+    @for_visitors
     def broken():
         raise RuntimeError("secret/path")
 
-    with pytest.raises(demo.gr.Error) as caught:
+    with pytest.raises(gradio.Error) as caught:
         broken()
+    assert "secret" not in str(caught.value)
+    assert "secret" in caplog.text
+
+
+def test_an_unforeseen_failure_in_the_middle_of_a_film_hides_its_cause_too(caplog):
+    @for_visitors
+    def broken():
+        yield 1
+        raise RuntimeError("secret/path")
+
+    with pytest.raises(gradio.Error) as caught:
+        list(broken())
     assert "secret" not in str(caught.value)
     assert "secret" in caplog.text
 
 
 # --- what becomes of the pictures
 
+FORGET_AFTER, KEEP_SECONDS = 3, 14
 
-def test_uploads_and_results_are_deleted_and_asking_again_says_so(tmp_path):
-    start = "import app; app.KEEP_SECONDS, app.DELETE_EVERY = 5, 1; app.main(app.parse_args())"
-    with running_app(tmp_path, ("-c", start)) as running:
-        client = Client(running.url, verbose=False)
-        upload = {"path": _upload(running.url, EXAMPLES / "two_faces.jpg"), "meta": {"_type": "gradio.FileData"}}
-        assert "probabilities" in call(running.url, "/predict", [upload, False])
-        names = {path.name for path in _wait_for_files(tmp_path / "cache", len(demo.EXAMPLES))}
-        assert names == set(demo.EXAMPLES), "only the examples stay"
-        assert demo.GONE in call(running.url, "/predict", [upload, False])
-        client.close()
+HURRY = f"""
+import fer_model.demo.visitors as visitors
+visitors.FORGET_AFTER, visitors.KEEP_SECONDS, visitors.DELETE_EVERY = {FORGET_AFTER}, {KEEP_SECONDS}, 1
+import app
+app.main(app.parse_args())
+"""
 
 
-def _upload(url: str, path: Path) -> str:
-    # not among the examples: gradio names files by their content
-    content = path.read_bytes() + b"mine"
-    files = {"files": ("mine.jpg", content, "image/jpeg")}
-    return httpx.post(f"{url}/gradio_api/upload", files=files, trust_env=False).json()[0]
+class Hurried:
+    """A demo that forgets in seconds, a visitor of it, and what lies in its folders."""
+
+    def __init__(self, url: str, folder: Path):
+        self.url = url
+        self.figure = folder / "v1" / "visualizations" / "confusion_matrix.png"
+        self.cache = folder / "cache"
+        self.visitor = Visitor(url)
+        self.examples = {path for path in self.files() if path.name in demo.EXAMPLES}
+
+    def files(self) -> set[Path]:
+        return {path for path in self.cache.rglob("*") if path.is_file()}
+
+    def page_events(self) -> list[tuple[int, Callable[[bytes, bytes], list]]]:
+        """Every event of the page that takes what a visitor has uploaded: its number, and what makes its data.
+
+        Found by their inputs, so that those that are added one day are among them.
+        """
+        config = self.visitor.config()
+        components = {component["id"]: component for component in config["components"]}
+        events = []
+        for event in config["dependencies"]:
+            inputs = [components[number] for number in event["inputs"]]
+            if {part["type"] for part in inputs} & {"image", "video", "file"} and event["api_visibility"] == "private":
+                events.append((event["id"], lambda given, inputs=inputs: [self._data(part, given) for part in inputs]))
+        return events
+
+    def _data(self, component: dict, given: Callable[[str], dict]):
+        match component["type"]:
+            case "image" | "video":
+                return given(component["type"])
+            case "file":
+                return [given("image"), given("image")]
+            case "state":
+                return None
+            case _:
+                return component["props"].get("value")
 
 
-def _wait_for_files(folder: Path, count: int, seconds: float = 30) -> list[Path]:
-    """The files of a folder, as soon as there are no more than `count`."""
+@pytest.fixture(scope="module")
+def hurried(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hurried")
+    FERModel(version="v1", seed=0).save_pretrained(folder / "v1" / "models")
+    (folder / "v1" / "visualizations").mkdir()
+    Image.open(EXAMPLES / "astronaut.jpg").save(folder / "v1" / "visualizations" / "confusion_matrix.png")
+    with running_app(folder, ("-c", HURRY), str(folder / "v1" / "models")) as running:
+        yield Hurried(running.url, folder)
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory) -> bytes:
+    """Half a second of the astronaut."""
+    path = tmp_path_factory.mktemp("film") / "film.mp4"
+    picture = np.asarray(Image.open(EXAMPLES / "astronaut.jpg").convert("RGB").resize((256, 256)))
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width = stream.height = 256
+        stream.pix_fmt = "yuv420p"
+        for _ in range(5):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path.read_bytes()
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 30) -> bool:
+    """Whether it becomes true in that time."""
     deadline = time.monotonic() + seconds
-    while True:
-        files = [path for path in folder.rglob("*") if path.is_file()]
-        if len(files) <= count or time.monotonic() > deadline:
-            return files
-        time.sleep(0.2)
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
 
 
-def test_the_page_keeps_no_history_and_reports_to_nobody(server):
-    config = httpx.get(f"{server.url}/config", trust_env=False).json()
+_number = itertools.count()
+
+
+def another(content: bytes) -> bytes:
+    """The same picture or film in a file that nobody has given before: Gradio names files by their content."""
+    return content + f"given for the {next(_number)}th time".encode()
+
+
+TWO_FACES = (EXAMPLES / "two_faces.jpg").read_bytes()
+
+
+def test_an_upload_is_deleted_soon_after_the_answer_what_was_made_of_it_later_and_asking_again_says_so(hurried):
+    upload = hurried.visitor.upload(another(TWO_FACES))
+    answer = hurried.visitor.call("/predict", image=upload)
+    assert len(answer.outputs[0]["faces"]) == 2
+    given, made = Path(upload["path"]), [Path(picture["path"]) for picture in answer.outputs[1:]]
+    assert given.is_file(), "the page still fetches its preview"
+    assert wait_until(lambda: not given.exists())
+    assert all(path.is_file() for path in made), "visitors still look at these"
+    assert hurried.visitor.call("/predict", image=upload).complaint == GONE
+    assert wait_until(lambda: not any(path.exists() for path in made))
+    assert not given.parent.exists(), "empty folders add up"
+    assert hurried.files() >= hurried.examples
+
+
+def test_every_endpoint_and_every_event_of_the_page_forgets_what_it_was_given(hurried, film):
+    visitor, current, given = hurried.visitor, [], {}
+    good, bad = {"image": TWO_FACES, "video": film}, {"image": b"hello", "video": b"hello"}
+
+    def upload(kind: str, content: dict[str, bytes]) -> dict:
+        sent = visitor.upload(another(content[kind]), {"image": "photo.jpg", "video": "film.mp4"}[kind])
+        current.append(Path(sent["path"]))
+        return sent
+
+    def ask(what: str, task: Callable[[], Answer]) -> bool:
+        """Whether there is an answer; from now on its files have little time left."""
+        current.clear()
+        answer = task()
+        given[what] = (time.monotonic(), list(current))
+        return answer.outputs is not None
+
+    def call(name: str, content: dict[str, bytes], **more) -> bool:
+        parameter, kind = ("video", "video") if name == "/film" else ("image", "image")
+        what = f"{name} {more}, {'good' if content is good else 'bad'}"
+        return ask(what, lambda: visitor.call(name, **{parameter: upload(kind, content)}, **more))
+
+    late, done = {}, threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.1):
+            for what, (answered, paths) in list(given.items()):
+                if time.monotonic() - answered > FORGET_AFTER + 4 and any(path.exists() for path in paths):
+                    late[what] = paths
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    for name in ("/predict", "/heat_map", "/compare", "/film"):
+        assert call(name, good)
+        assert not call(name, bad)
+    for name, more in (
+        ("/predict", {"version": "V77"}),
+        ("/heat_map", {"version": "V77"}),
+        ("/heat_map", {"emotion": "joy"}),
+        ("/heat_map", {"face": 7}),
+        ("/film", {"version": "V77"}),
+        ("/film", {"every": "often"}),
+    ):
+        assert not call(name, good, **more)
+    events = hurried.page_events()
+    assert len(events) >= 4, "a photo, the same with other settings, a film, many pictures"
+    for number, data in events:
+        for content in (good, bad):
+
+            def press(number=number, data=data, content=content) -> Answer:
+                return visitor.press(number, data(partial(upload, content=content)))
+
+            assert ask(f"event {number}, {'good' if content is good else 'bad'}", press) or content is bad
+    assert wait_until(lambda: not any(path.exists() for _, paths in given.values() for path in paths))
+    done.set()
+    watcher.join()
+    assert late == {}
+
+
+def test_what_mcp_clients_give_is_forgotten_too(hurried):
+    for content in (TWO_FACES, b"hello"):
+        content = another(content)
+        address = f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
+        assert call_tool(hurried.url, "predict", {"image": address}).content
+        copies = {path for path in hurried.files() if path.read_bytes() == content}
+        assert copies, "Gradio keeps no copy any more: look again"
+        assert wait_until(lambda copies=copies: not any(path.exists() for path in copies), FORGET_AFTER + 5)
+
+
+def test_who_gives_a_file_again_keeps_it_and_an_example_stays_whoever_gives_it(hurried):
+    visitor, example = hurried.visitor, next(path for path in hurried.examples if path.name == "astronaut.jpg")
+    content = another(TWO_FACES)
+    uploads = [
+        visitor.upload(content),
+        visitor.upload(another(TWO_FACES)),
+        visitor.upload(example.read_bytes(), example.name),
+    ]
+    again, other, own = (Path(upload["path"]) for upload in uploads)
+    assert own == example, "Gradio names files in another way: look again"
+    for upload in reversed(uploads):
+        assert visitor.call("/predict", image=upload, whole_picture=True).outputs
+    assert visitor.upload(content) == uploads[0]
+    assert wait_until(lambda: not other.exists())
+    time.sleep(2)  # the others were due within a second
+    assert again.is_file()
+    assert example.is_file()
+    assert visitor.call("/predict", image=uploads[0]).outputs
+    assert wait_until(lambda: not again.exists())
+
+
+def test_no_file_of_the_server_itself_is_read_or_deleted(hurried, tmp_path):
+    private = tmp_path / "private.jpg"
+    private.write_bytes(TWO_FACES)
+    (hurried.cache / "link.jpg").symlink_to(private)
+    way_round = str(hurried.cache / ".." / hurried.figure.relative_to(hurried.cache.parent))
+    paths = (str(private), str(hurried.figure), str(hurried.cache / "link.jpg"), way_round)
+    meta = {"meta": {"_type": "gradio.FileData"}}
+    forged = [
+        {"path": path, **more}
+        for path in paths
+        for more in ({}, meta, {**meta, "url": f"{hurried.url}/gradio_api/file={path}"})
+    ]
+    forged += [{"path": f"{hurried.url}/gradio_api/file={file['path']}", **meta} for file in forged]
+    answers = [hurried.visitor.call("/predict", image=file, whole_picture=True) for file in forged]
+    answers += [hurried.visitor.call("/film", video=file) for file in forged]
+    for number, data in hurried.page_events():
+        answers += [hurried.visitor.press(number, data(lambda kind, file=file: file)) for file in forged]
+    assert not [answer for answer in answers if any(emotion in json.dumps(answer.outputs) for emotion in EMOTIONS)]
+    time.sleep(FORGET_AFTER + 2)
+    assert private.is_file()
+    assert hurried.figure.is_file()
+
+
+def test_old_files_are_deleted_however_many_visitors_come_meanwhile(hurried):
+    assert hurried.visitor.call("/predict", image=hurried.visitor.upload(another(TWO_FACES))).outputs
+
+    def crowd(_) -> None:
+        visitor, end = Visitor(hurried.url), time.monotonic() + 3
+        many = [("files", ("left.jpg", another(b"left behind"))) for _ in range(400)]
+        assert visitor.http.post("/upload", files=many).is_success
+        while time.monotonic() < end:
+            visitor.upload(another(b"left behind"), "left.jpg")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(crowd, range(4)))
+    left = {path for path in hurried.files() if path.name == "left.jpg"}
+    assert len(left) > 1600
+    assert wait_until(lambda: not any(path.exists() for path in left), KEEP_SECONDS + 15)
+
+
+def test_the_page_keeps_no_history_flags_nothing_and_reports_to_nobody(server, client):
+    predict(client, EXAMPLES / "drawn_anger.png")
+    visitor = Visitor(server.url)
+    config = visitor.config()
     assert not config.get("analytics_enabled")
-    assert not config.get("run_history")
-    assert "run_history" in json.dumps(config), "gradio has renamed the setting: look again"
+    assert config["run_history"] is False
+    assert not [event for event in config["dependencies"] if "flag" in event["api_name"]]
+    assert visitor.http.get(f"{server.url}/monitoring/summary").json() == {"functions": {}}, "who asked for what"

@@ -373,13 +373,14 @@ def test_a_film_can_be_cancelled(visit, tmp_path):
     visitor.upload(film_of("two_faces.jpg", tmp_path / "film.mp4", seconds=20.0), "#film")
     page.wait_for_selector("#film video")
     page.locator("#film-start").click()
-    visitor.expect_text("#film-message", "seconds")  # the progress display
+    page.wait_for_selector("#film-message progress[value]")
+    visitor.expect_text("#film-message", re.compile(r"\d+ of 20 seconds done"))
     page.locator("#film-cancel").click()
     visitor.expect_text("#film-message", "Cancelled.")
     visitor.upload(EXAMPLES / "two_faces.jpg", "#pictures")  # whose turn comes only if the film has really ended
     page.wait_for_selector("#pictures .file-preview")
     page.locator("#pictures-start").click()
-    visitor.expect_text("#pictures-message", "2 faces in 1 pictures")
+    visitor.expect_text("#pictures-message", "2 faces in 1 picture.")
 
 
 def test_pictures_and_a_zip_become_one_table(visit, tmp_path):
@@ -450,10 +451,11 @@ def test_axe_finds_nothing_serious_in_any_tab(visit, tmp_path, theme, width):
     visitor = visit(f"?__theme={theme}", viewport={"width": width, "height": 900})
     page = visitor.page
     assert (theme == "dark") == ("dark" in page.evaluate("document.body.className"))
+    seen = serious(page, "nothing yet")
     visitor.recognise(EXAMPLES / "two_faces.jpg", "2 faces were found")
     page.locator("#compare input").check()
     page.wait_for_selector("#answers table")
-    seen = serious(page, "photo")
+    seen += serious(page, "photo")
     start_camera(visitor)
     page.wait_for_selector("#live-chart .fer-bars")
     seen += serious(page, "live")
@@ -461,6 +463,12 @@ def test_axe_finds_nothing_serious_in_any_tab(visit, tmp_path, theme, width):
     page.wait_for_selector("#figures img")
     seen += serious(page, "about")
     visitor.open_tab("Films and many pictures")
+    page.wait_for_selector("#film")
+    seen += serious(page, "no film yet")
+    visitor.upload(film_of("two_faces.jpg", tmp_path / "film.mp4", seconds=0.5), "#film")
+    page.wait_for_selector("#film video")
+    page.locator("#film-start").click()
+    page.wait_for_selector("#film-out video")
     visitor.upload(EXAMPLES / "two_faces.jpg", "#pictures")
     page.wait_for_selector("#pictures .file-preview")
     page.locator("#pictures-start").click()

@@ -1,13 +1,19 @@
 """The Space: uploaded by the README's command, downloaded into an empty folder, and started there."""
 
+import base64
+import io
+import json
 import re
 import sys
 from pathlib import Path
 
+import av
 import pytest
 from gradio_client import Client, handle_file
+from PIL import Image
 
 from app_fixture import EXAMPLES, running_app
+from app_visitors import Answer, Visitor
 from hub_client import HubUser
 
 HF = Path(sys.executable).parent / "hf"
@@ -71,7 +77,9 @@ def test_a_space_from_the_hub_answers_in_a_folder_of_its_own(hub, space, tmp_pat
     del environment["PYTHONPATH"]
     with running_app(tmp_path, model="", cwd=space, environment=environment) as app:
         answer = Client(app.url, verbose=False).predict(handle_file(EXAMPLES / "astronaut.jpg"), api_name="/predict")[0]
-        assert f"Model: {space}" in app.output, "its own weights, not those of this repository"
+        loaded = re.findall(r"^Model: V\d+, (.*)$", app.output, re.MULTILINE)
+        assert loaded, app.output
+        assert {Path(source).parents[2] for source in loaded} == {space}, "not the weights of this repository"
     assert len(answer["faces"]) == 1
 
 
@@ -79,13 +87,47 @@ def test_on_a_zero_gpu_space_of_the_hub_the_network_runs_where_the_gpu_is(hub, s
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules" / "spaces.py").write_text(ZERO_GPU)
     environment = HubUser(hub, tmp_path / "cache", token=None).environment | {"PYTHONPATH": str(tmp_path / "modules")}
-    picture = handle_file(EXAMPLES / "two_faces.jpg")
+    photo = (EXAMPLES / "two_faces.jpg").read_bytes()
     with running_app(tmp_path, model="", cwd=space, environment=environment) as app:
-        client = Client(app.url, verbose=False)
-        assert len(client.predict(picture, api_name="/predict")[0]["faces"]) == 2
-        assert client.predict(picture, emotion="fear", api_name="/heat_map")
-        assert app.output.count("on a GPU: run") == 2
-        assert app.output.count("on a GPU: heat_map_of") == 1
+        visitor = Visitor(app.url)
+        upload = visitor.upload(photo)
+        assert len(visitor.call("/predict", image=upload).outputs[0]["faces"]) == 2
+        assert visitor.call("/heat_map", image=upload, emotion="fear").outputs
+        assert app.output.count("on a GPU: recognise\n") == 2, "a heat map comes with its face"
+        compared = visitor.call("/compare", image=upload).outputs[0]
+        assert len(compared["versions"]) == app.output.count("Model: ")
+        assert app.output.count("on a GPU: recognise_by_all\n") == 1
+        assert "on a GPU: follow_faces" not in app.output
+        film = visitor.upload(film_of(photo, tmp_path / "film.mp4"), "film.mp4")
+        assert visitor.call("/film", video=film).outputs
+        assert app.output.count("on a GPU: follow_faces\n") == 3, "once a frame"
+        drawn = [json.loads(answer.outputs[0]) for answer in two_frames(visitor, photo)]
+        assert [len(answer["faces"]) for answer in drawn] == [2, 2]
+        assert drawn[0]["seconds"] < drawn[1]["seconds"], "the tracker came back"
+        assert app.output.count("on a GPU: follow_faces\n") == 5
+
+
+def film_of(photo: bytes, path: Path) -> bytes:
+    """Three frames of it."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 920, 560, "yuv420p"
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_image(Image.open(io.BytesIO(photo)).convert("RGB"))))
+        container.mux(stream.encode(None))
+    return path.read_bytes()
+
+
+def two_frames(visitor: Visitor, photo: bytes) -> list[Answer]:
+    """What the live tab answers to a visitor who holds a photo into the camera."""
+    config = visitor.config()
+    camera = next(part["id"] for part in config["components"] if part["props"].get("elem_id") == "camera")
+    event = next(event for event in config["dependencies"] if [camera, "input"] in event["targets"])
+    version = next(part["props"]["value"] for part in config["components"] if part["id"] == event["inputs"][1])
+    frame = {"frame": f"data:image/jpeg;base64,{base64.b64encode(photo).decode()}"}
+    return [
+        visitor.press(event["id"], [None, version], {**frame, "first": first}, session="one") for first in (True, False)
+    ]
 
 
 def test_without_a_name_the_upload_to_the_hub_says_what_is_missing(hub, tmp_path):

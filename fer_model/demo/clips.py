@@ -2,6 +2,7 @@
 
 import csv
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import gradio as gr
 import pandas as pd
 
 from fer_model import batch, films
+from fer_model.demo import show
 from fer_model.demo.network import Network
 from fer_model.demo.visitors import KEEP_SECONDS, for_visitors, forget, path_of
 from fer_model.errors import ImageError
@@ -20,8 +22,13 @@ MAX_SECONDS = 60
 MAX_PICTURES = 500
 """Of one request, counting those in archives."""
 
+SAY_EVERY = 1.0
+"""Seconds between two words on how far it is. Only at these can Cancel, or leaving the page, end the work."""
+
 ROWS_SHOWN = 200
 """Of the table on the page; the file to download holds all."""
+
+_SHOWN = ["file", "face", "label", "unsure", *EMOTIONS]  # columns of the table on the page
 
 _COLOURS = dict(zip(EMOTIONS, ("#0072b2", "#e69f00", "#56b4e9", "#d55e00", "#009e73", "#cc79a7"), strict=True))
 
@@ -56,14 +63,21 @@ class Clips:
     def pictures(self, paths: Iterable[Path], version: str | None, level: bool, file: Path) -> Iterator[list[dict]]:
         """Write `file`, a table with a row for every face; yields each picture's rows when they are written.
 
-        A picture that cannot be read has a row whose label tells why.
+        A picture or an archive that cannot be read has a row whose label tells why.
+
+        Raises:
+            ImageError: these are more than `MAX_PICTURES`; nothing has been written then.
         """
+        paths = list(paths)
+        if (total := how_many(paths)) > MAX_PICTURES:
+            raise ImageError(f"These are {total:,} pictures; at most {MAX_PICTURES:,} are taken at a time.")
         with file.open("w", newline="", encoding="utf-8") as opened:
             writer = csv.DictWriter(opened, batch.COLUMNS)
             writer.writeheader()
-            for item in batch.items(paths):
-                name = item.file.name if item.file in paths else "/".join(item.file.parts[-2:])
+            for name, item in _named(paths):
                 try:
+                    if item.problem:
+                        raise ImageError(item.problem)
                     result = self.network.recognise(version, item.image, False, level, False)
                 except ImageError as error:
                     rows = [{"file": name, "label": str(error)}]
@@ -76,57 +90,95 @@ class Clips:
                 yield rows
 
 
+def hidden(count: int) -> tuple:
+    """For so many results: empty and out of sight, until there are new ones."""
+    return (gr.update(value=None, visible=False),) * count
+
+
+def how_many(paths: Iterable[Path]) -> int:
+    """Pictures, counting those in archives."""
+    return sum(batch.count(path) if path.suffix.lower() in batch.ARCHIVES else 1 for path in paths)
+
+
+def _named(paths: Iterable[Path]) -> Iterator[tuple[str, batch.Item]]:
+    """The pictures and those in archives, each with the name that its visitor knows it by."""
+    for path in paths:
+        if path.suffix.lower() not in batch.ARCHIVES:
+            yield path.name, batch.Item(path, path)  # a film, too: it turns out to be no picture
+            continue
+        try:
+            for item in batch.zipped_pictures(path):
+                yield item.file.relative_to(path.parent).as_posix(), item
+        except ImageError as error:
+            yield path.name, batch.Item(path, b"", problem=str(error))
+
+
 def clips_tab(network: Network, clips: Clips) -> None:
     """Build the tab, inside a `gr.Tab`."""
     names = network.versions.names
 
     @for_visitors
-    def film(upload: dict | None, every: float, version: str, progress=gr.Progress()) -> Iterator[tuple]:  # noqa: B008
+    def film(upload: dict | None, every: float, version: str) -> Iterator[tuple]:
         path = path_of(upload, "film")
-        total = min(batch.count(path) / films.frame_rate(path), MAX_SECONDS)
-        yield "Looking for faces …", None, None, None
+        said = time.monotonic()
         try:
+            length = films.duration(path)
+            total = min(length, MAX_SECONDS)
+            yield show.progress(0, total, "Looking for faces …"), *hidden(3)
             with tempfile.TemporaryDirectory() as folder:
                 for _, seconds in clips.film(path, version, float(every), Path(folder)):
-                    progress((min(seconds, total), round(total, 1)), desc="seconds of the film", unit="seconds")
+                    if time.monotonic() - said >= SAY_EVERY:
+                        said = time.monotonic()
+                        words = f"{seconds:.0f}{f' of {total:.0f}' if total else ''} seconds done."
+                        yield show.progress(seconds, total, words), gr.skip(), gr.skip(), gr.skip()
                 table = pd.read_csv(Path(folder) / "faces.csv")
-                message = _film_message(table, path)
-                yield message, f"{folder}/annotated.mp4", f"{folder}/faces.csv", _over_time(table)
+                # where the header does not say, a film that fills the time is taken for longer
+                cut = length > MAX_SECONDS or (not length and seconds > MAX_SECONDS - 1)
+                results = (f"{folder}/annotated.mp4", f"{folder}/faces.csv", _over_time(table))
+                yield (
+                    f"<p>{_film_message(table, cut)}</p>",
+                    *(gr.update(value=value, visible=True) for value in results),
+                )
         finally:
             forget([path])
 
     @for_visitors
-    def pictures(uploads: list[dict] | None, version: str, level: bool, progress=gr.Progress()) -> Iterator[tuple]:  # noqa: B008
+    def pictures(uploads: list[dict] | None, version: str, level: bool) -> Iterator[tuple]:
         if not uploads:
             raise ImageError("Please give pictures, a folder of them, or a zip archive.")
-        paths = [path_of(upload) for upload in uploads]
-        total = sum(batch.count(path) for path in paths)
-        shown, faces, done = [], 0, 0
+        shown, written, faces, done, said = [], 0, 0, 0, time.monotonic()
+        paths = []
         try:
-            if total > MAX_PICTURES:
-                raise ImageError(f"These are {total:,} pictures; at most {MAX_PICTURES:,} are taken at a time.")
-            yield f"0 of {total} pictures done.", None, None
+            for upload in uploads:
+                paths.append(path_of(upload))
+            total = how_many(paths)
+            yield show.progress(0, total, f"0 of {total} pictures done."), *hidden(2)
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / "faces.csv"
                 for rows in clips.pictures(paths, version, bool(level), file):
                     done += 1
+                    written += len(rows)
                     faces += sum("face" in row for row in rows)
                     shown += rows[: ROWS_SHOWN - len(shown)]
-                    progress((done, total), desc="pictures", unit="pictures")
+                    if time.monotonic() - said >= SAY_EVERY:
+                        said = time.monotonic()
+                        words = f"{done} of {total} pictures done."
+                        yield show.progress(done, total, words), gr.skip(), gr.skip()
                 if not done:
-                    raise ImageError("None of these files is a picture that can be read.")
-                more = f" The first {ROWS_SHOWN} rows are shown; the file has all." if faces > ROWS_SHOWN else ""
-                yield f"{faces} faces in {done} pictures.{more}", _as_shown(shown), str(file)
+                    raise ImageError("There is no picture in what you gave.")
+                more = f" The first {ROWS_SHOWN} rows are shown; the file has all." if written > ROWS_SHOWN else ""
+                message = f"<p>{_some(faces, 'face')} in {_some(done, 'picture')}.{more}</p>"
+                yield message, *(gr.update(value=value, visible=True) for value in (_as_shown(shown), str(file)))
         finally:
             forget(paths)
 
     gr.Markdown(
-        f"### A film\nUp to {MAX_SECONDS} seconds; longer ones are cut. Faces are followed and their answers smoothed. "
+        f"## A film\nUp to {MAX_SECONDS} seconds; longer ones are cut. Faces are followed and their answers smoothed. "
         "You get the film with boxes (without sound), a table, and a chart over time."
     )
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
-            film_in = gr.Video(sources=["upload", "webcam"], label="Your film", height=260, elem_id="film", buttons=[])
+            film_in = gr.Video(sources=["upload"], label="Your film", height=260, elem_id="film", buttons=[])
             every = gr.Dropdown(
                 [("10 times a second", 0.1), ("5 times a second", 0.2), ("twice a second", 0.5), ("every frame", 0.0)],
                 value=0.1,
@@ -137,23 +189,28 @@ def clips_tab(network: Network, clips: Clips) -> None:
                 film_start = gr.Button("Recognise", variant="primary", elem_id="film-start")
                 film_cancel = gr.Button("Cancel", elem_id="film-cancel")
         with gr.Column(scale=3, min_width=300):
-            film_message = gr.Markdown("Give a film, and press Recognise.", elem_id="film-message")
+            film_message = gr.HTML("<p>Give a film, and press Recognise.</p>", elem_id="film-message")
             film_out = gr.Video(
-                label="With boxes", height=260, interactive=False, elem_id="film-out", buttons=["download"]
+                label="With boxes",
+                height=260,
+                interactive=False,
+                visible=False,
+                elem_id="film-out",
+                buttons=["download"],
             )
-            film_table = gr.File(label="Table (CSV)", elem_id="film-table")
+            film_table = gr.File(label="Table (CSV)", visible=False, elem_id="film-table")
     film_chart = gr.LinePlot(
         x="seconds",
         y="probability",
         color="expression",
         color_map=_COLOURS,
         y_lim=[0, 1],
-        height=260,
-        label="The largest face over time",
+        label="The face that is seen most often, over time",
+        visible=False,
         elem_id="film-chart",
     )
     gr.Markdown(
-        f"### Many pictures\nA folder, several files, or a zip archive; at most {MAX_PICTURES} pictures. "
+        f"## Many pictures\nA folder, several files, or a zip archive; at most {MAX_PICTURES} pictures. "
         f"You get a table with a row for every face. Downloads stay for {KEEP_SECONDS // 60} minutes."
     )
     with gr.Row():
@@ -169,9 +226,16 @@ def clips_tab(network: Network, clips: Clips) -> None:
                 pictures_start = gr.Button("Recognise", variant="primary", elem_id="pictures-start")
                 pictures_cancel = gr.Button("Cancel", elem_id="pictures-cancel")
         with gr.Column(scale=3, min_width=300):
-            pictures_message = gr.Markdown("Give pictures, and press Recognise.", elem_id="pictures-message")
-            table = gr.Dataframe(label="Faces", interactive=False, max_height=320, elem_id="pictures-table", wrap=False)
-            pictures_table = gr.File(label="Table (CSV)", elem_id="pictures-file")
+            pictures_message = gr.HTML("<p>Give pictures, and press Recognise.</p>", elem_id="pictures-message")
+            table = gr.Dataframe(
+                headers=_SHOWN,
+                label="Faces",
+                interactive=False,
+                visible=False,
+                max_height=320,
+                elem_id="pictures-table",
+            )
+            pictures_table = gr.File(label="Table (CSV)", visible=False, elem_id="pictures-file")
 
     # long work waits in a line of its own, one at a time, so that photos are answered meanwhile
     long = {"preprocess": False, "concurrency_id": "long", "concurrency_limit": 1, "api_visibility": "private"}
@@ -179,30 +243,32 @@ def clips_tab(network: Network, clips: Clips) -> None:
         film,
         [film_in, every, film_version],
         [film_message, film_out, film_table, film_chart],
-        show_progress_on=[film_message],
+        show_progress="hidden",  # the message holds a bar of its own
         **long,
     )
-    film_cancel.click(lambda: "Cancelled.", None, film_message, cancels=[film_run], api_visibility="private")
+    film_cancel.click(lambda: "<p>Cancelled.</p>", None, film_message, cancels=[film_run], api_visibility="private")
     pictures_run = pictures_start.click(
         pictures,
         [files, pictures_version, level],
         [pictures_message, table, pictures_table],
-        show_progress_on=[pictures_message],
+        show_progress="hidden",
         **long,
     )
     pictures_cancel.click(
-        lambda: "Cancelled.", None, pictures_message, cancels=[pictures_run], api_visibility="private"
+        lambda: "<p>Cancelled.</p>", None, pictures_message, cancels=[pictures_run], api_visibility="private"
     )
     folder.upload(lambda uploads: uploads, folder, files, api_visibility="private")
 
 
-def _film_message(table: pd.DataFrame, path: Path) -> str:
+def _film_message(table: pd.DataFrame, cut: bool) -> str:
     faces = table["face"].nunique()
-    found = f"{faces} {'face' if faces == 1 else 'faces'} followed" if faces else "No face was found"
-    cut = ""
-    if path.is_file() and batch.count(path) / films.frame_rate(path) > MAX_SECONDS:
-        cut = f" Only its first {MAX_SECONDS} seconds were taken."
-    return f"{found} in {table['seconds'].nunique():,} of the film's frames.{cut}"
+    found = f"{_some(faces, 'face')} followed" if faces else "No face was found"
+    rest = f" Only its first {MAX_SECONDS} seconds were taken." if cut else ""
+    return f"{found} in {table['seconds'].nunique():,} of the film's frames.{rest}"
+
+
+def _some(number: int, what: str) -> str:
+    return f"{number:,} {what if number == 1 else f'{what}s'}"
 
 
 def _over_time(table: pd.DataFrame) -> pd.DataFrame:
@@ -216,11 +282,11 @@ def _over_time(table: pd.DataFrame) -> pd.DataFrame:
 
 def _as_shown(rows: list[dict]) -> pd.DataFrame:
     """The table on the page: whole per cent, and no pixels."""
-    columns = ["file", "face", "label", "unsure", *EMOTIONS]
-    table = pd.DataFrame(rows).reindex(columns=columns)
+    table = pd.DataFrame(rows).reindex(columns=_SHOWN)
     for name in EMOTIONS:
         table[name] = (
             (pd.to_numeric(table[name]) * 100).round().map(lambda share: "" if pd.isna(share) else f"{share:.0f} %")
         )
+    table["face"] = table["face"].map(lambda number: "" if pd.isna(number) else f"{number:.0f}")
     table["unsure"] = table["unsure"].map(lambda unsure: "yes" if unsure is True else "")
     return table.fillna("")

@@ -41,3 +41,5 @@ def theme() -> gr.themes.Base:
 
 
 CSS = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+
+JS = Path(__file__).with_name("page.js").read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ from fer_model.demo.network import Network
 from fer_model.demo.photo import photo_tab
 from fer_model.demo.programs import endpoints
 from fer_model.demo.versions import Versions
-from fer_model.demo.visitors import DELETE_EVERY, KEEP_SECONDS, PRIVACY
+from fer_model.demo.visitors import KEEP_SECONDS, PRIVACY
 
 
 def build_page(versions: Versions, examples: list[Path], on_gpu: Callable = lambda function: function) -> gr.Blocks:
@@ -25,7 +25,8 @@ def build_page(versions: Versions, examples: list[Path], on_gpu: Callable = lamb
     gr.set_static_paths(picture_folders(versions))
     network = Network(versions, on_gpu)
     clips = Clips(network)
-    with gr.Blocks(title="Facial expressions", delete_cache=(DELETE_EVERY, KEEP_SECONDS)) as page:
+    # Gradio deletes at shutdown what is left; in between `visitors` does, see there
+    with gr.Blocks(title="Facial expressions", delete_cache=(10**9, KEEP_SECONDS)) as page:
         gr.Markdown(
             "# Facial expressions\nWhich of six expressions does a face show, and where does the network look? "
             "*Neutral* is not among the six, so a face at rest is called something else, and an expression is not an "

@@ -52,7 +52,7 @@ def photo_tab(network: Network, examples: list[Path]) -> None:
         except ImageError as error:  # the last picture's results must not stay beside this sentence
             return nothing(str(error))
         finally:
-            forget([path], keep=picture.keep_in_cache)
+            forget([path])
 
     @for_visitors
     def recognise_again(

@@ -4,15 +4,19 @@ Names, parameters and answers are stable. The docstrings are what an API page an
 """
 
 import tempfile
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import gradio as gr
-from PIL import Image
+from gradio.context import Context
+from gradio.utils import get_function_description
+from PIL import ExifTags, Image
 
 from fer_model.demo.about import figures_of
 from fer_model.demo.clips import MAX_SECONDS, Clips
 from fer_model.demo.network import Network
+from fer_model.demo.tools import Tools, take_addresses
 from fer_model.demo.visitors import for_visitors, forget, path_of
 from fer_model.drawing import draw_boxes, overlay
 from fer_model.errors import ImageError
@@ -36,9 +40,8 @@ def endpoints(network: Network, clips: Clips) -> None:
 
         Args:
             image: A picture file of at most 50 megapixels.
-            whole_picture: Take the picture as a face crop and do not search it for faces. A picture of at most 96 x 96
-                pixels is taken so anyway.
-            version: The network to ask, one of those that /about lists; the default is the newest.
+            whole_picture: Take the picture as a face crop; do not search it. Of at most 96 x 96 pixels it always is.
+            version: The network to ask, one of those that /about lists; null for its default.
             level_eyes: Turn tilted faces upright first.
 
         Returns:
@@ -52,7 +55,8 @@ def endpoints(network: Network, clips: Clips) -> None:
         finally:
             forget([path])
         first = overlay(result.faces[0].crop, result.faces[0].heat_map) if result.faces else None
-        return as_json(result, version or network.versions.default), _small(draw_boxes(result)), first
+        answer = as_json(result, version or network.versions.default)
+        return answer, _one_of_its_kind(_small(draw_boxes(result))), first and _one_of_its_kind(first)
 
     @for_visitors
     def heat_map(
@@ -70,17 +74,17 @@ def endpoints(network: Network, clips: Clips) -> None:
             image: A picture file of at most 50 megapixels.
             emotion: "predicted", or one of happiness, surprise, sadness, anger, disgust, fear.
             face: The face's number as /predict lists them, from 1, the largest.
-            whole_picture: Take the picture as a face crop and do not search it for faces.
-            version: The network to ask, one of those that /about lists; the default is the newest.
+            whole_picture: Take the picture as a face crop; do not search it. Of at most 96 x 96 pixels it always is.
+            version: The network to ask, one of those that /about lists; null for its default.
             level_eyes: Turn tilted faces upright first.
 
         Returns:
             The face under its heat map, 320 x 320 pixels.
         """
-        if emotion not in (PREDICTED, *EMOTIONS):
-            raise ImageError(f"There is no class of that name; choose {PREDICTED}, {', '.join(EMOTIONS)}.")
         path = path_of(image)
         try:
+            if emotion not in (PREDICTED, *EMOTIONS):
+                raise ImageError(f"There is no class of that name; choose {PREDICTED}, {', '.join(EMOTIONS)}.")
             result = network.recognise(version, path, bool(whole_picture), bool(level_eyes))
         finally:
             forget([path])
@@ -89,7 +93,8 @@ def endpoints(network: Network, clips: Clips) -> None:
         if face not in range(1, len(result.faces) + 1):
             raise ImageError(f"The picture's faces are numbered from 1 to {len(result.faces)}.")
         chosen = result.faces[int(face) - 1]
-        return overlay(chosen.crop, chosen.heat_map_of(chosen.label if emotion == PREDICTED else emotion))
+        shown = chosen.label if emotion == PREDICTED else emotion
+        return _one_of_its_kind(overlay(chosen.crop, chosen.heat_map_of(shown)))
 
     @for_visitors
     def compare(image: dict | None, whole_picture: bool = False, level_eyes: bool = True) -> dict:
@@ -97,7 +102,7 @@ def endpoints(network: Network, clips: Clips) -> None:
 
         Args:
             image: A picture file of at most 50 megapixels.
-            whole_picture: Take the picture as a face crop and do not search it for faces.
+            whole_picture: Take the picture as a face crop; do not search it. Of at most 96 x 96 pixels it always is.
             level_eyes: Turn tilted faces upright first.
 
         Returns:
@@ -124,6 +129,8 @@ def endpoints(network: Network, clips: Clips) -> None:
     def film(video: dict | None, every: float = 0.1, version: str | None = None) -> tuple[str, str]:
         path = path_of(video, "film")
         try:
+            if not isinstance(every, int | float):
+                raise ImageError("`every` is a number of seconds; 0 stands for every frame.")
             with tempfile.TemporaryDirectory() as folder:
                 for _ in clips.film(path, version, max(float(every), 0.0), Path(folder)):
                     pass
@@ -136,7 +143,7 @@ def endpoints(network: Network, clips: Clips) -> None:
         Args:
             video: A film file; what comes after its first {MAX_SECONDS} seconds is left out.
             every: Seconds from one search for faces to the next; 0 for every frame.
-            version: The network to ask, one of those that /about lists; the default is the newest.
+            version: The network to ask, one of those that /about lists; null for its default.
 
         Returns:
             The film with every face boxed and named, MP4 without sound.
@@ -164,25 +171,54 @@ def endpoints(network: Network, clips: Clips) -> None:
             "education or policing (EU AI Act, Art. 5(1)(f)). Trained on small grey photos with disputed labels.",
         }
 
-    raw = {"preprocess": False, "concurrency_id": "network"}
+    given = {
+        "image": lambda: gr.Image(type="filepath", label="image"),
+        "video": lambda: gr.Video(label="video"),
+        "whole_picture": lambda: gr.Checkbox(label="whole_picture"),
+        "level_eyes": lambda: gr.Checkbox(True, label="level_eyes"),
+        "version": lambda: gr.Textbox(None, label="version"),
+        "emotion": lambda: gr.Dropdown([PREDICTED, *EMOTIONS], value=PREDICTED, label="emotion"),
+        "face": lambda: gr.Number(1, precision=0, label="face"),
+        "every": lambda: gr.Number(0.1, label="every"),
+    }
+
+    def offer(function: Callable, outputs: list[gr.components.Component], concurrency_id: str = "network") -> None:
+        description, parameters, returns = get_function_description(function)
+        inputs = [_documented(given[name](), text) for name, text in parameters.items()]
+        for component, text in zip(outputs, returns, strict=True):
+            _documented(component, text)
+        for event in Context.root_block.fns.values():  # Gradio names the page's own events, too
+            if event.api_name == function.__name__:
+                event.api_name += "_of_the_page"
+        gr.Button().click(
+            function,
+            inputs,
+            outputs,
+            api_name=function.__name__,
+            api_description=f"{description} Returns: {' / '.join(returns)}",
+            preprocess=False,  # files reach the functions as files, see `photo_tab`
+            concurrency_id=concurrency_id,
+        )
+
     with gr.Column(visible=False):
-        image = gr.Image(type="filepath", label="Picture")
-        video = gr.Video(label="Film")
-        whole, level = gr.Checkbox(label="whole_picture"), gr.Checkbox(True, label="level_eyes")
-        version, emotion = gr.Textbox(None, label="version"), gr.Textbox(PREDICTED, label="emotion")
-        face, every = gr.Number(1, label="face"), gr.Number(0.1, label="every")
-        answer, comparison, facts = gr.JSON(label="answer"), gr.JSON(label="answer"), gr.JSON(label="answer")
-        boxed, seen = gr.Image(label="boxed"), gr.Image(label="overlay")
-        clip, table = gr.Video(label="annotated"), gr.File(label="table")
+        offer(predict, [gr.JSON(label="answer"), gr.Image(label="boxed"), gr.Image(label="overlay")])
+        offer(heat_map, [gr.Image(label="overlay")])
+        offer(compare, [gr.JSON(label="answer")])
+        offer(film, [gr.Video(label="annotated"), gr.File(label="table")], concurrency_id="long")
+        offer(about, [gr.JSON(label="answer")])
+    gr.mcp.GradioMCPServer = Tools  # what `launch` starts
 
-        def offer(function: Callable, inputs: list, outputs: list, **options) -> None:
-            gr.Button().click(function, inputs, outputs, api_name=function.__name__, **options)
 
-        offer(predict, [image, whole, version, level], [answer, boxed, seen], **raw)
-        offer(heat_map, [image, emotion, face, whole, version, level], [seen], **raw)
-        offer(compare, [image, whole, level], [comparison], **raw)
-        offer(film, [video, every, version], [clip, table], preprocess=False, concurrency_id="long")
-        offer(about, [], [facts], **raw)
+def _documented(component: gr.components.Component, text: str) -> gr.components.Component:
+    """The component, with what its function's docstring says of it, for every list of the endpoints."""
+    # OpenAPI and MCP read the first; the page and gradio_client the second
+    schema = component.api_info() | {"description": text, "additional_description": text}
+    if isinstance(component, gr.JSON):
+        schema["type"] = "object"
+    component.api_info = lambda: schema
+    if isinstance(component, gr.Image | gr.Video):
+        take_addresses(component)
+    return component
 
 
 def as_json(result: Result, version: str) -> dict:
@@ -209,3 +245,15 @@ def as_json(result: Result, version: str) -> dict:
 def _small(picture: Image.Image) -> Image.Image:
     scale = min(_LARGEST_ANSWER / max(picture.size), 1.0)
     return picture if scale == 1.0 else picture.resize([max(1, round(side * scale)) for side in picture.size])
+
+
+def _one_of_its_kind(picture: Image.Image) -> Image.Image:
+    """The picture with a number in its EXIF that no other has.
+
+    Gradio names an answer's file by its content and writes it in place: of two equal answers at once, the second would
+    empty the file while the first is fetched.
+    """
+    exif = Image.Exif()
+    exif[ExifTags.Base.ImageUniqueID] = uuid.uuid4().hex
+    picture.info["exif"] = exif.tobytes()
+    return picture

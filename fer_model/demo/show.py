@@ -81,6 +81,12 @@ def examples(paths: list[Path]) -> str:
     return f'<div class="fer-examples">{"".join(buttons)}</div>'
 
 
+def progress(done: float, total: float, words: str) -> str:
+    """How far long work is: a bar, without end where the total is 0 for unknown, and the same in words."""
+    share = f' value="{min(done / total, 1):.3f}"' if total else ""
+    return f'<p class="fer-progress"><progress{share} aria-label="Progress"></progress> {escape(words)}</p>'
+
+
 def scrolling(table: str, label: str) -> str:
     """A table that scrolls sideways by itself where the screen is narrow, also by the keyboard."""
     return f'<div class="fer-scroll" tabindex="0" role="region" aria-label="{escape(label)}">{table}</div>'

@@ -64,7 +64,7 @@ class Versions:
             return self._loaded[name]
 
     def _known(self, name: str) -> str:
-        if name not in self._sources:
+        if not isinstance(name, str) or name not in self._sources:
             raise ImageError(f"There is no version {name!r} here; choose {', '.join(self.names)}.")
         return name
 

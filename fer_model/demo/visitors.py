@@ -4,13 +4,22 @@ import contextlib
 import functools
 import inspect
 import logging
+import os
 import threading
-from collections.abc import Callable, Container, Iterable
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from weakref import WeakSet
 
 import gradio as gr
+from gradio.context import Context
+from gradio.utils import get_upload_folder
 
 from fer_model.errors import FERError, ImageError
+
+# Gradio keeps a list of who asked for what and when, and publishes a summary of it. Read when a page is built.
+os.environ |= {"GRADIO_ANALYTICS_MAX_EVENTS": "1", "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(10**12)}
 
 GONE = "This picture has been deleted from the server by now. Please give it once more."
 
@@ -25,13 +34,15 @@ DELETE_EVERY = 60
 """Seconds between two searches for what is old enough."""
 
 PRIVACY = (
-    "Nothing is stored: what you give is deleted from the server one minute after the answer, what was made of it "
-    "after ten. There is no history, no flagging and no analytics."
+    "Nothing is stored: what you give is deleted one minute after the answer, what was made of it after ten. "
+    "No history, no flagging, no analytics."
 )
 
 
 def for_visitors(function: Callable) -> Callable:
     """Make any failure a sentence that a visitor can read; what is unforeseen goes to the log."""
+    if Context.root_block:  # the page that is being built
+        _pages.add(Context.root_block)
 
     def sentence(error: Exception) -> gr.Error:
         if isinstance(error, gr.Error):
@@ -65,37 +76,91 @@ def for_visitors(function: Callable) -> Callable:
 
 
 def path_of(upload: dict | None, what: str = "picture") -> Path:
-    """The uploaded file; Gradio has checked already that it is one of its own.
+    """The uploaded file.
 
     Raises:
-        ImageError: nothing was given, or it has been deleted since.
+        ImageError: nothing was given, it has been deleted since, or it is none that a visitor has uploaded.
     """
     if not upload or not upload.get("path"):
         raise ImageError(f"Please give a {what}.")
     path = Path(upload["path"])
-    if not path.is_file():
+    # Gradio lets other files of this machine through, too: the figures of the page, and any that is described without
+    # `meta`. None of them may be read for a visitor, or deleted after it.
+    if not _is_upload(path) or not path.is_file():
         raise ImageError(GONE.replace("picture", what))
     return path
 
 
-def forget(uploads: Iterable[Path], keep: Container[str] = ()) -> None:
+def forget(uploads: Iterable[Path]) -> None:
     """Delete uploads, and the folders that Gradio made for them, `FORGET_AFTER` seconds from now.
 
-    Args:
-        keep: files that stay, such as the examples, which are everybody's.
+    The page's own files, such as its examples, stay.
     """
-    # who gives the same file again in between replaces it, and it is that answer's to delete
-    mine = [(path, path.stat().st_ctime_ns) for path in uploads if str(path) not in keep and path.is_file()]
-    if mine:
-        timer = threading.Timer(FORGET_AFTER, _delete, [mine])
-        timer.daemon = True
-        timer.start()
+    files = []
+    for path in uploads:
+        if _is_upload(path):
+            with contextlib.suppress(FileNotFoundError):
+                # who gives the same file again in between replaces it, and it is that answer's to delete
+                files.append((path, path.stat().st_ctime_ns))
+    if files:
+        _waiting.append((time.monotonic() + FORGET_AFTER, files))
+        with _starting:
+            if not any(thread.name == _CLEANER for thread in threading.enumerate()):
+                threading.Thread(target=_clean_for_ever, name=_CLEANER, daemon=True).start()
 
 
-def _delete(files: list[tuple[Path, int]]) -> None:
-    for path, given in files:
-        # neither is there any more, or not empty, where another answer was faster
-        with contextlib.suppress(OSError):
-            if path.stat().st_ctime_ns == given:
-                path.unlink()
-                path.parent.rmdir()
+_CLEANER = "deletes visitors' files"
+
+_starting = threading.Lock()
+
+_waiting: deque[tuple[float, list[tuple[Path, int]]]] = deque()
+"""What is to be deleted, and from when on; all wait as long, so the first to come is the first to go."""
+
+_pages: WeakSet[gr.Blocks] = WeakSet()
+
+
+def _clean_for_ever() -> None:
+    """One thread for everybody: a timer for each upload would be hundreds when many come.
+
+    It also deletes what Gradio has made. Gradio does so itself (`delete_cache`), but its search, over a set of names,
+    ends for good when a visitor uploads a file meanwhile (6.31: "Set changed size during iteration").
+    """
+    search = time.monotonic() + DELETE_EVERY
+    while True:
+        time.sleep(min(1, DELETE_EVERY))
+        now = time.monotonic()
+        try:
+            while _waiting and _waiting[0][0] <= now:
+                for path, given in _waiting.popleft()[1]:
+                    _delete(path, lambda status, given=given: status.st_ctime_ns == given)
+            if now >= search:
+                search = now + DELETE_EVERY
+                for files in [files for page in list(_pages) for files in list(page.temp_file_sets)]:
+                    for name in files.copy():  # a copy is made in one step, whoever adds to it meanwhile
+                        if _delete(Path(name), lambda status: time.time() - status.st_ctime > KEEP_SECONDS):
+                            files.discard(name)
+        except Exception:
+            logging.exception("Deleting visitors' files failed; it is tried again")
+
+
+def _delete(path: Path, wanted: Callable[[os.stat_result], bool]) -> bool:
+    """Delete a file, and its folder, if it is not the page's own; true if it is not there any more."""
+    with contextlib.suppress(FileNotFoundError):  # Gradio was faster
+        if not wanted(path.stat()) or not _is_upload(path) or path.resolve() in _own_files():
+            return False
+        path.unlink()
+    if _is_upload(path):
+        with contextlib.suppress(OSError):  # it holds another one, too
+            path.parent.rmdir()
+    return True
+
+
+def _is_upload(path: Path) -> bool:
+    """Whether it lies where Gradio keeps what visitors give, and what is made for them."""
+    return path.resolve().is_relative_to(Path(get_upload_folder()).resolve())
+
+
+def _own_files() -> set[Path]:
+    """What the pages show to everybody, such as their examples. Who uploads one of these gives the very same file."""
+    blocks = [block for page in list(_pages) for block in list(page.blocks.values())]
+    return {Path(name).resolve() for block in blocks for name in list(getattr(block, "keep_in_cache", ()))}

@@ -1,0 +1,82 @@
+"""Gradio's MCP server, with its faults mended (6.31), and files that are named by an address of this server."""
+
+import json
+import os
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+import gradio as gr
+from gradio.processing_utils import save_base64_to_cache
+from gradio.utils import get_upload_folder
+
+from fer_model.errors import ImageError
+
+_OWN_ADDRESS = "/gradio_api/file="
+
+
+def take_addresses(component: gr.components.Component) -> None:
+    """Let a file be named by the address under which this server hands it out.
+
+    So MCP clients name what they have uploaded (`gradio upload-mcp`), and Gradio would refuse to fetch it from an
+    address of the own machine. What lies there may be fetched by anyone who knows the address.
+    """
+    move = component.async_move_resource_to_block_cache
+
+    async def moved(file: str | Path | None) -> str | None:
+        if not str(file).startswith(("http://", "https://")):
+            return await move(file)
+        _, own, path = str(file).partition(_OWN_ADDRESS)
+        path = Path(unquote(path)).resolve()
+        if own and path.is_relative_to(Path(get_upload_folder()).resolve()) and path.is_file():
+            return await move(str(path))
+        try:
+            return await move(file)
+        except Exception as error:
+            sentence = f"The file could not be fetched from its address ({error})."
+            raise gr.Error(sentence, print_exception=False) from error
+
+    component.async_move_resource_to_block_cache = moved
+
+
+class Tools(gr.mcp.GradioMCPServer):
+    """Gradio's MCP server, with its faults mended (6.31)."""
+
+    def get_input_schema(self, tool_name: str, parameters: dict[str, str] | None = None) -> tuple[dict, list]:
+        """What `null` stands for may be said."""
+        schema, files = super().get_input_schema(tool_name, parameters)
+        for name, part in schema["properties"].items():
+            part.pop("additional_description", None)
+            if name == "version":
+                part["type"] = ["string", "null"]
+        return schema, files
+
+    async def _execute_tool_without_progress(self, job) -> list:
+        """Several answers as several: Gradio makes one text of them, unless the client wants to see the progress."""
+        (answers,) = await super()._execute_tool_without_progress(job)
+        return list(answers) if isinstance(answers, tuple) else [answers]
+
+    def convert_strings_to_filedata(self, value: dict, filedata_positions: list) -> dict:
+        """Files in data: addresses as uploads: Gradio makes a copy of each first, which it never deletes."""
+        value = {
+            name: self._uploaded(text) if [name] in filedata_positions and str(text).startswith("data:") else text
+            for name, text in value.items()
+        }
+        return super().convert_strings_to_filedata(value, filedata_positions)
+
+    def postprocess_output_data(self, data: list, root_url: str) -> list:
+        """Answers as JSON: Gradio writes them as Python does."""
+        data = [json.dumps(part) if isinstance(part, dict) and "path" not in part else part for part in data]
+        return super().postprocess_output_data(data, root_url)
+
+    def _uploaded(self, address: str) -> str:
+        content = address.partition(",")[2]
+        size = len(content) * 3 // 4 - content[-2:].count("=")
+        if self.blocks.max_file_size and size > self.blocks.max_file_size:
+            raise ImageError(f"The file is too large; at most {self.blocks.max_file_size // 2**20} MB are taken.")
+        try:
+            path = save_base64_to_cache(address, get_upload_folder())
+        except ValueError as error:
+            raise ImageError("That data: address holds no base64.") from error
+        os.utime(path)  # it may have been there, and is to be deleted after this answer
+        self.blocks.upload_file_set.add(path)
+        return f"http://localhost{_OWN_ADDRESS}{quote(path)}"
