@@ -165,7 +165,7 @@ def test_the_space_runs_the_gradio_that_was_tested():
     import gradio
 
     version = SpaceCard.load(ROOT / "README.md").data.sdk_version
-    bound = re.search(r"^gradio>=(.*)$", (ROOT / "requirements.txt").read_text(), re.MULTILINE)[1]
+    bound = re.search(r"^gradio(?:\[mcp\])?>=(.*)$", (ROOT / "requirements.txt").read_text(), re.MULTILINE)[1]
     assert version.split(".")[:2] == bound.split(".")[:2]
     assert gradio.__version__.split(".")[0] == version.split(".")[0]
 
