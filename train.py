@@ -7,7 +7,8 @@
 
 Precision, devices and processes are the launcher's (`accelerate launch --help`, `accelerate config`).
 Results go to results/VERSION: models/ (best weights by validation accuracy, config, card),
-history.json, visualizations/, and checkpoints/ for --resume.
+history.json, visualizations/, and checkpoints/ for --resume. Those of seven classes, the six and
+neutral, go to results/VERSION-7.
 """
 
 import argparse
@@ -18,9 +19,9 @@ from pathlib import Path
 import torch
 
 from fer_model import cli, losses, plots, training
-from fer_model.configs import CONFIGS, Recipe, changed
+from fer_model.configs import CONFIGS, Recipe, changed, folder_name
 from fer_model.hub import prepare_push, push_folder, write_card
-from fer_model.labels import EMOTIONS
+from fer_model.labels import COUNTS, EMOTIONS
 from fer_model.modeling import FERModel
 from fer_model.splitting import validation_split
 
@@ -32,6 +33,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--version", choices=list(CONFIGS), default="v2", help="the network and its recipe (default: v2)"
     )
+    parser.add_argument(
+        "--classes", type=int, choices=list(COUNTS), default=len(EMOTIONS), help="7: with neutral (default: 6)"
+    )
     cli.add_dataset_arguments(parser)
     parser.add_argument("--limit", type=_positive, metavar="N", help="use at most N training images, for a quick try")
     parser.add_argument("--epochs", type=_positive, help="at most this many (default: the recipe's)")
@@ -42,7 +46,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--output-dir",
         type=Path,
         metavar="DIR",
-        help="where results go; several machines must share it (default: results/VERSION, replacing what is there)",
+        help="where results go; several machines must share it (default: as above, replacing what is there)",
     )
     parser.add_argument(
         "--set",
@@ -68,26 +72,28 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> dict:
     recipe = _recipe(args)  # first, because a mistake in it is found at once
-    output_dir = args.output_dir or Path("results") / args.version
+    output_dir = args.output_dir or Path("results") / folder_name(args.version, args.classes)
     output_dir.mkdir(parents=True, exist_ok=True)
     accelerator = training.make_accelerator(
         output_dir, args.seed, compile=args.compile, tracker=args.tracker, threads=args.threads
     )
     if args.push_to_hub and accelerator.is_main_process:
         prepare_push(args.push_to_hub, args.private)  # hours before it is needed
-    everything = cli.load_split(args, "train", accelerator)
+    everything = cli.load_split(args, "train", accelerator, args.classes)
     train, validation = validation_split(
         everything, args.limit, recipe.validation_fraction, args.seed, recipe.together, accelerator.is_main_process
     )
-    weights = losses.class_weights(torch.cat([train.labels, validation.labels]), recipe.weight_power)
+    model = FERModel(version=args.version, seed=args.seed, classes=args.classes)
+    labels = torch.cat([train.labels, validation.labels])
+    weights = losses.class_weights(labels, recipe.weight_power, args.classes)
     accelerator.print(
         f"{len(train):,} training and {len(validation):,} validation images; class weights "
-        + ", ".join(f"{name} {weight:.3f}" for name, weight in zip(EMOTIONS, weights.tolist(), strict=True))
+        + ", ".join(f"{name} {weight:.3f}" for name, weight in zip(model.class_names, weights.tolist(), strict=True))
     )
     if args.tracker:
         accelerator.init_trackers("fer", config={"version": args.version, "lr": recipe.lr, "seed": args.seed})
     history = training.fit(
-        FERModel(version=args.version, seed=args.seed),
+        model,
         train,
         validation,
         weights,
@@ -132,7 +138,7 @@ def _command(args: argparse.Namespace, accelerator) -> str:
     launch = ["accelerate", "launch", "--num_processes", str(accelerator.num_processes)]
     launch += ["--mixed_precision", accelerator.mixed_precision]
     own = ["train.py", "--version", args.version, "--dataset", args.dataset]
-    for flag in ("dataset_revision", "limit", "epochs", "batch_size", "lr", "seed", "threads"):
+    for flag in ("classes", "dataset_revision", "limit", "epochs", "batch_size", "lr", "seed", "threads"):
         if getattr(args, flag) is not None:
             own += ["--" + flag.replace("_", "-"), str(getattr(args, flag))]
     own += [word for assignment in args.set for word in ("--set", assignment)]

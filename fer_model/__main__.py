@@ -27,7 +27,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     predict = commands.add_parser(
         "predict",
         help="recognise every face in pictures and films, as a CSV table",
-        description="Recognise every face in pictures and films. Columns: " + ", ".join(batch.COLUMNS) + ".",
+        description="Recognise every face in pictures and films. Columns: "
+        f"{', '.join(batch.COLUMNS)}, and neutral where the model knows it.",
     )
     predict.add_argument("paths", nargs="+", metavar="PATH", help="pictures, films, zips, folders or quoted globs")
     predict.add_argument("--csv", type=Path, metavar="FILE", help="where the table goes (default: the terminal)")
@@ -58,7 +59,7 @@ def _predict(args: argparse.Namespace) -> None:
         args.csv.parent.mkdir(parents=True, exist_ok=True)
     table = batch.rows(pipeline, found, whole_picture=args.whole_picture, maps=args.gradcam)
     with args.csv.open("w", newline="", encoding="utf-8") if args.csv else contextlib.nullcontext(sys.stdout) as file:
-        count = batch.write_table(file, table)
+        count = batch.write_table(file, table, pipeline.model.class_names)
     if not count:
         raise ImageError("None of these files could be read.")
 

@@ -27,9 +27,15 @@ ARCHIVES = (".zip",)
 MAX_PICTURE_BYTES = 50_000_000
 """Of a picture in an archive, unpacked. It is read into memory, and a small archive can unfold to gigabytes."""
 
-COLUMNS = ("file", "seconds", "face", "left", "top", "right", "bottom", "score", "label", "unsure", *EMOTIONS)
-"""Of the table: which file, when in it (films only), the face's number there (largest first; empty: none found), its
-box in pixels, the detector's score, the answer, whether the model is unsure, and the six probabilities."""
+
+def columns(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Of the table: which file, when in it (films only), the face's number there (largest first; empty: none found),
+    its box in pixels, the detector's score, the answer, whether the model is unsure, and each class's probability."""
+    return ("file", "seconds", "face", "left", "top", "right", "bottom", "score", "label", "unsure", *names)
+
+
+COLUMNS = columns(EMOTIONS)
+"""Of a model of six classes."""
 
 log = logging.getLogger(__name__)
 
@@ -162,7 +168,7 @@ def film_frames(file: Path, every: float) -> Iterator[Item]:
 def rows(
     pipeline: FERPipeline, found: Iterable[Item], *, whole_picture: bool = False, maps: Path | None = None
 ) -> Iterator[dict]:
-    """A dict by `COLUMNS` for every face, or one with an empty `face` for a picture without.
+    """A dict by `columns` for every face, or one with an empty `face` for a picture without.
 
     What cannot be read is logged and left out.
 
@@ -187,9 +193,9 @@ def rows(
                 save_map(face, maps / f"{position:05d}-{item.file.stem}-{number}.png")
 
 
-def write_table(file: TextIO, table: Iterable[dict]) -> int:
-    """Write rows as CSV while they come; returns how many."""
-    writer = csv.DictWriter(file, COLUMNS)
+def write_table(file: TextIO, table: Iterable[dict], names: tuple[str, ...]) -> int:
+    """Write rows as CSV while they come, with a column for each of the classes' `names`; returns how many."""
+    writer = csv.DictWriter(file, columns(names))
     writer.writeheader()
     written = 0
     for row in table:

@@ -11,7 +11,7 @@ TEMPERATURES = (0.05, 20.0)
 
 
 def calibrate(model: FERModel, logits: Tensor, labels: Tensor) -> None:
-    """Set the model's temperature and threshold by its logits (N, 6) for images that it was not trained on."""
+    """Set the model's temperature and threshold by its logits (N, classes) for images that it was not trained on."""
     temperature = fit_temperature(logits, labels)
     confidence, predicted = (logits / temperature).softmax(dim=1).max(dim=1)
     model.set_calibration(temperature, unsure_threshold(confidence.numpy(), (predicted == labels).numpy()))
@@ -25,7 +25,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     drown in rounding; hence the bounds.
 
     Args:
-        logits: float (N, 6). labels: int64 (N,). Of images that the network was not trained on.
+        logits: float (N, classes). labels: int64 (N,). Of images that the network was not trained on.
     """
     logits = logits.double()
     log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)

@@ -10,17 +10,17 @@ from pathlib import Path
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from fer_model.configs import DEFAULT_DATASET
+from fer_model.configs import DEFAULT_DATASET, folder_name, title
 from fer_model.errors import FERError
-from fer_model.labels import EMOTIONS
+from fer_model.labels import COUNTS, EMOTIONS
 
 TEMPLATE = Path(__file__).parent / "card_template.md"
 
-FER2013_TEST_IMAGES = 5945
-"""PublicTest and PrivateTest together, without their neutral images."""
+FER2013_TEST_IMAGES = {6: 5945, 7: 7178}
+"""By the number of classes, so without the neutral images or with them: PublicTest and PrivateTest together."""
 
-FER2013_TRAINING_IMAGES = 23_744
-"""FER2013's training set without its neutral images, before a validation set is cut from it."""
+FER2013_TRAINING_IMAGES = {6: 23_744, 7: 28_709}
+"""The same of FER2013's training set, before a validation set is cut from it."""
 
 MEASURED_BY = "fer_model evaluate.py"
 """Marks our results in a card's model-index, beside those that other people entered."""
@@ -33,6 +33,7 @@ def render(
     version: str,
     parameters: int,
     *,
+    emotions: tuple[str, ...] = EMOTIONS,
     folder: str = ".",
     repo_id: str | None = None,
     metrics: dict | None = None,
@@ -43,17 +44,19 @@ def render(
 
     Args:
         parameters: how many numbers the network learned.
+        emotions: the names of its classes.
         folder: what the card's examples load, unless there is a `repo_id`, a Hub id.
         metrics: what `evaluate.py` measured of these very weights.
         history: the training run that made them.
         wheel: address of the package's wheel, for `pip install`; without it the card names a clone.
     """
     card = ModelCard.from_template(
-        card_data=_card_data(version, metrics, history, repo_id),
+        card_data=_card_data(folder_name(version, len(emotions)), metrics, history, repo_id),
         template_path=str(TEMPLATE),
-        version=version,
+        title=title(version, len(emotions)),
         parameters=parameters,
-        emotions=EMOTIONS,
+        emotions=emotions,
+        number=COUNTS[len(emotions)],
         source=repo_id or folder,
         wheel=wheel,
         metrics=metrics,
@@ -199,7 +202,7 @@ def _united(first, second) -> list:
 # What the template is filled with
 
 
-def _card_data(version: str, metrics: dict | None, history: dict | None, repo_id: str | None) -> ModelCardData:
+def _card_data(folder: str, metrics: dict | None, history: dict | None, repo_id: str | None) -> ModelCardData:
     results = []
     if metrics:
         for kind, name, key in (
@@ -220,7 +223,7 @@ def _card_data(version: str, metrics: dict | None, history: dict | None, repo_id
                 )
             )
     return ModelCardData(
-        model_name=repo_id.split("/")[-1] if repo_id else f"fer2013-{version}",
+        model_name=repo_id.split("/")[-1] if repo_id else f"fer2013-{folder}",
         library_name="fer-model",
         license="mit",
         pipeline_tag="image-classification",
@@ -240,19 +243,23 @@ def _parts(metrics: dict | None) -> list[tuple[str, dict | None]]:
 
 def _trained_on_fer2013(history: dict | None) -> bool:
     """By the number of images: FER2013 has copies under many names."""
-    return bool(history) and sum(history["run"]["images"].values()) == FER2013_TRAINING_IMAGES
+    return bool(history) and sum(history["run"]["images"].values()) in FER2013_TRAINING_IMAGES.values()
 
 
 def _test_set(metrics: dict) -> str:
     """The test images in words; a set of another size than FER2013's is not called FER2013."""
-    if metrics["n"] == FER2013_TEST_IMAGES:
-        return f"FER2013's test set without neutral ({metrics['n']:,} images)"
-    return f"the test split of {_dataset_type(metrics)} without neutral ({metrics['n']:,} images)"
+    name = "FER2013's test set" if _is_fer2013(metrics) else f"the test split of {_dataset_type(metrics)}"
+    without = "" if "neutral" in metrics["per_class"] else " without neutral"
+    return f"{name}{without} ({metrics['n']:,} images)"
+
+
+def _is_fer2013(metrics: dict) -> bool:
+    return metrics["n"] == FER2013_TEST_IMAGES[len(metrics["per_class"])]
 
 
 def _dataset_type(metrics: dict) -> str:
     """A Hub id, as a model-index wants it; of a folder, which is nobody else's business, a name."""
-    if metrics["n"] == FER2013_TEST_IMAGES:
+    if _is_fer2013(metrics):
         return DEFAULT_DATASET
     name = metrics["dataset"]
     if re.fullmatch(r"\w[\w.-]*/[\w.-]+", name) and not Path(name).exists():

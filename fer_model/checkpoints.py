@@ -8,6 +8,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from fer_model.errors import TrainingError
+from fer_model.labels import EMOTIONS
 from fer_model.modeling import FERModel
 
 
@@ -71,7 +72,8 @@ def remove_old_results(output_dir: Path, accelerator: Accelerator, *, with_histo
 def require_same_run(history_file: Path, run: dict) -> None:
     """A run goes on only with the settings it began with; otherwise its history would be a lie."""
     try:
-        before = json.loads(history_file.read_text())["run"]
+        # runs from before there was a choice do not tell
+        before = {"classes": len(EMOTIONS)} | json.loads(history_file.read_text())["run"]
     except FileNotFoundError:  # killed after the first checkpoint and before the first history
         return
     ignored = ("environment", "command")

@@ -33,7 +33,7 @@ def add_push_arguments(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--private", action="store_true", help="with --push-to-hub: create the repository as private")
 
 
-def load_split(args: argparse.Namespace, split: str, accelerator: "Accelerator") -> "FERData":
+def load_split(args: argparse.Namespace, split: str, accelerator: "Accelerator", classes: int) -> "FERData":
     """The split of --dataset; one process of each machine downloads, the others read its cache."""
     from fer_model import data
 
@@ -46,6 +46,7 @@ def load_split(args: argparse.Namespace, split: str, accelerator: "Accelerator")
             revision=args.dataset_revision,
             skip_corrupt=args.skip_corrupt,
             progress=accelerator.is_main_process,
+            classes=classes,
         )
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields, replace
 
 from fer_model.errors import TrainingError
+from fer_model.labels import COUNTS, EMOTIONS
 
 INPUT_SIZE = 64
 """Height and width, in pixels, of what the network sees."""
@@ -183,6 +184,16 @@ CONFIGS = {
         Recipe(lr=3e-4, weight_decay=0.0),
     ),
 }
+
+
+def folder_name(version: str, classes: int) -> str:
+    """What a version's folder under results/ is called: "v3"; of seven classes "v3-7", which no demo takes for six."""
+    return version if classes == len(EMOTIONS) else f"{version}-{classes}"
+
+
+def title(version: str, classes: int) -> str:
+    """What people call a version: "V3", or "V3, seven classes"."""
+    return version.upper() if classes == len(EMOTIONS) else f"{version.upper()}, {COUNTS[classes]} classes"
 
 
 def changed(recipe: Recipe, assignments: list[str]) -> Recipe:

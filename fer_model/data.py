@@ -1,4 +1,4 @@
-"""A dataset id or path in; grey uint8 faces and labels 0..5 out.
+"""A dataset id or path in; grey uint8 faces and labels 0..5, or 0..6 with neutral, out.
 
 Reads whatever `datasets.load_dataset` reads if it holds an image and a label: Hub ids, parquet,
 WebDataset, image folders, and Kaggle's `fer2013.csv` and `icml_face_data.csv`.
@@ -24,7 +24,7 @@ from fer_model.configs import DATA_SIZE, DEFAULT_DATASET
 from fer_model.errors import DataError, ImageError
 from fer_model.hub_errors import explain, known_reason
 from fer_model.images import open_image
-from fer_model.labels import DROPPED, EMOTIONS, LABEL2ID, canonical_name
+from fer_model.labels import COUNTS, DROPPED, EMOTIONS, EMOTIONS_WITH_NEUTRAL, LABEL2ID, canonical_name, class_names
 
 IMAGE_COLUMNS = ("image", "jpg", "png", "webp", "jpeg", "img", "img_bytes", "pixels")
 LABEL_COLUMNS = ("label", "labels", "cls", "emotion", "emotions", "class", "expression")
@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 class FERData:
     """Labelled faces, in the order of the dataset.
 
-    images: uint8 (N, 1, 48, 48), values in [0, 255]. labels: int64 (N,), indices of `EMOTIONS`.
+    images: uint8 (N, 1, 48, 48), values in [0, 255]. labels: int64 (N,), indices of `EMOTIONS_WITH_NEUTRAL`.
     usage: FER2013's own split name of each row ("Training", "PublicTest", "PrivateTest"), if told.
     """
 
@@ -99,8 +99,8 @@ def stratified_split(labels: Tensor, fraction: float, seed: int, groups: Tensor 
         members = ((labels == label) & singles).nonzero().flatten()
         if groups is not None and len(members) < 2:
             raise DataError(
-                f"Of the class {EMOTIONS[label]} there are {len(members)} photos that occur once; a validation split "
-                "needs two of each."
+                f"Of the class {EMOTIONS_WITH_NEUTRAL[label]} there are {len(members)} photos that occur once; "
+                "a validation split needs two of each."
             )
         count = min(max(round(int((labels == label).sum()) * fraction), 1), len(members) - 1)
         smaller.append(members[torch.randperm(len(members), generator=generator)[:count]])
@@ -123,8 +123,8 @@ def limited(data: FERData, limit: int | None, seed: int) -> FERData:
         _, chosen = stratified_split(data.labels, wanted / len(data), seed)
         if len(chosen) <= limit:
             break
-    if int(torch.bincount(data.labels[chosen], minlength=len(EMOTIONS)).min()) < 2:
-        counts = torch.bincount(data.labels, minlength=len(EMOTIONS))
+    counts = torch.bincount(data.labels)
+    if int(torch.bincount(data.labels[chosen], minlength=len(counts)).min()) < 2:
         # round(n * fraction) >= 2 for the rarest class
         needed = math.ceil(2 * len(data) / int(counts.min()))
         raise DataError(
@@ -140,43 +140,46 @@ def load_fer(
     revision: str | None = None,
     skip_corrupt: bool = False,
     progress: bool = True,
+    classes: int = len(EMOTIONS),
     neutral: bool = False,
 ) -> FERData:
-    """The six-class faces of one split ("train" or "test"), decoded once.
+    """The faces of one split ("train" or "test"), decoded once.
 
     Args:
         dataset: a Hub id, a folder, or a CSV file.
         revision: branch, tag or commit of a Hub dataset.
         skip_corrupt: leave unreadable images out (they are logged) instead of stopping.
         progress: show a progress bar while decoding.
-        neutral: keep neutral faces too, with the label 6.
+        classes: 6, or 7 to keep neutral faces too, with the label 6.
+        neutral: another way to ask for `classes=7`.
 
     Raises:
         DataError: the dataset, split, columns, class names or images are missing or unusable; the
             message names the dataset, what was found, and what to do.
     """
+    wanted = class_names(len(EMOTIONS_WITH_NEUTRAL) if neutral else classes)
     loaded = _load(dataset, revision)
     rows = _select_split(loaded, split, dataset)
     image_column = _find_column(rows, "image", IMAGE_COLUMNS, datasets.Image, dataset)
     label_column = _find_column(rows, "label", LABEL_COLUMNS, datasets.ClassLabel, dataset)
     usage_column = _usage_column(rows)
     names = _class_names(rows, label_column, image_column, dataset, revision)
-    targets, kept = _targets(rows[label_column], names, dataset, neutral)
-    _require_all_classes(targets, split, dataset)
+    targets, kept = _targets(rows[label_column], names, dataset, wanted)
+    _require_all_classes(targets, split, dataset, wanted)
     images, readable = _decode(rows, kept, image_column, dataset, split, skip_corrupt, progress)
     labels = torch.tensor([targets[i] for i in readable])
-    _require_all_classes(labels.tolist(), split, dataset)
+    _require_all_classes(labels.tolist(), split, dataset, wanted)
     usage = None
     if usage_column:
         values = list(rows[usage_column])
         usage = tuple(str(values[kept[i]]) for i in readable)
-    counts = torch.bincount(labels, minlength=len(EMOTIONS)).tolist()
+    counts = torch.bincount(labels).tolist()
     log.info(
         "%s, %s: %s images (%s)",
         dataset,
         split,
         f"{len(labels):,}",
-        ", ".join(f"{n:,} {name}" for name, n in zip((*EMOTIONS, "neutral"), counts, strict=False)),
+        ", ".join(f"{n:,} {name}" for name, n in zip(wanted, counts, strict=True)),
     )
     return FERData(images, labels, usage)
 
@@ -323,9 +326,10 @@ def _classnames_file(dataset: str, revision: str | None) -> tuple[str, ...] | No
     return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
 
 
-def _targets(values: list, names: tuple[str, ...] | None, dataset: str, neutral: bool) -> tuple[list[int], list[int]]:
-    """Class index of every kept row, and the kept rows' positions; contempt and, mostly, neutral are dropped."""
-    indices = LABEL2ID | ({"neutral": len(EMOTIONS)} if neutral else {})
+def _targets(
+    values: list, names: tuple[str, ...] | None, dataset: str, wanted: tuple[str, ...]
+) -> tuple[list[int], list[int]]:
+    """Class index of every row of a `wanted` class, and those rows' positions; the others are dropped."""
     targets, kept = [], []
     dropped: Counter[str] = Counter()
     resolved: dict = {}
@@ -333,10 +337,10 @@ def _targets(values: list, names: tuple[str, ...] | None, dataset: str, neutral:
         if value not in resolved:
             resolved[value] = _resolve(value, names, position, dataset)
         name = resolved[value]
-        if name not in indices:
+        if name not in wanted:
             dropped[name] += 1
         else:
-            targets.append(indices[name])
+            targets.append(LABEL2ID[name])
             kept.append(position)
     if dropped:
         log.info("%s: left out %s", dataset, ", ".join(f"{n:,} {name}" for name, n in dropped.items()))
@@ -362,14 +366,15 @@ def _resolve(value, names: tuple[str, ...] | None, row: int, dataset: str) -> st
     return name
 
 
-def _require_all_classes(targets: list[int], split: str, dataset: str) -> None:
-    missing = [name for index, name in enumerate(EMOTIONS) if index not in set(targets)]
+def _require_all_classes(targets: list[int], split: str, dataset: str, wanted: tuple[str, ...]) -> None:
+    missing = [name for index, name in enumerate(wanted) if index not in set(targets)]
     if missing:
-        found = Counter((*EMOTIONS, "neutral")[t] for t in targets)
+        found = Counter(wanted[t] for t in targets)
+        number = COUNTS[len(wanted)]
         raise DataError(
             f"The {split} split of the dataset {dataset!r} has no image of {', '.join(missing)} "
-            f"(found: {', '.join(f'{n:,} {name}' for name, n in found.items()) or 'none of the six classes'}); "
-            "each of the six is needed, so use a complete copy."
+            f"(found: {', '.join(f'{n:,} {name}' for name, n in found.items()) or f'none of the {number} classes'}); "
+            f"each of the {number} is needed, so use a complete copy."
         )
 
 

@@ -29,6 +29,9 @@ TWIN = 0.95
 
 PARTS = ("Training", "PublicTest", "PrivateTest")
 
+TEST_SETS = {"six_class_test": 6, "seven_class_test": 7}
+"""What data.json calls the test set of so many classes."""
+
 _BLOCK = 2048  # images on either side of one matrix product
 
 
@@ -112,14 +115,16 @@ def fingerprint(images: Tensor) -> str:
 
 
 def rows_with_twin_in_train(file: Path, test: FERData) -> Tensor | None:
-    """Which images of a six-class test set have a twin among the training images: bool (N,).
+    """Which images of a test set have a twin among the training images of its six or seven classes: bool (N,).
 
     None where `file`, a data.json, is not there or is about another test set.
     """
     if not file.is_file():
         return None
-    found = json.loads(file.read_text(encoding="utf-8"))["six_class_test"]
-    if found["sha256"] != fingerprint(test.images):
+    data = json.loads(file.read_text(encoding="utf-8"))
+    known = {data[key]["sha256"]: data[key] for key in TEST_SETS if key in data}
+    found = known.get(fingerprint(test.images))
+    if found is None:
         return None
     mask = torch.zeros(len(test), dtype=torch.bool)
     mask[found["rows_with_twin_in_train"]] = True
@@ -145,13 +150,7 @@ def study(train: FERData, test: FERData, progress: bool = False) -> dict:
     blanks = blank(images)
     groups = exact_groups(images)
     copies = Pairs(*_all_pairs(groups))
-    # the rows of the six-class test set, in the order in which `load_fer` gives them
-    position = torch.full((len(images),), -1)
-    tested = (part > 0) & six
-    position[tested] = torch.arange(int(tested.sum()))
-    leaked = torch.zeros(len(images), dtype=torch.bool)
     twins = pairs.above(TWIN)
-    leaked[twins.second[(part[twins.first] == 0) & (part[twins.second] > 0) & six[twins.first]]] = True
     return {
         "images": {name: int((part == index).sum()) for index, name in enumerate(PARTS)},
         "images_six_classes": {name: int(((part == index) & six).sum()) for index, name in enumerate(PARTS)},
@@ -163,11 +162,22 @@ def study(train: FERData, test: FERData, progress: bool = False) -> dict:
         },
         "near": {f"{threshold:.2f}": _counts(pairs.above(threshold), labels, part, six) for threshold in THRESHOLDS},
         "twin_threshold": TWIN,
-        "six_class_test": {
-            "sha256": fingerprint(images[tested]),
-            "rows_with_twin_in_train": position[leaked & tested].tolist(),
-        },
+        **{key: _test_set(images, part, twins, labels < classes) for key, classes in TEST_SETS.items()},
     }
+
+
+def _test_set(images: Tensor, part: Tensor, twins: Pairs, known: Tensor) -> dict:
+    """The fingerprint of a test set, and its rows with a twin in train, numbered as `load_fer` gives them.
+
+    Args:
+        known: which images are of its classes, bool (N,); the others are in neither part.
+    """
+    tested = (part > 0) & known
+    position = torch.full((len(images),), -1)
+    position[tested] = torch.arange(int(tested.sum()))
+    leaked = torch.zeros(len(images), dtype=torch.bool)
+    leaked[twins.second[(part[twins.first] == 0) & (part[twins.second] > 0) & known[twins.first]]] = True
+    return {"sha256": fingerprint(images[tested]), "rows_with_twin_in_train": position[leaked & tested].tolist()}
 
 
 def _all_pairs(groups: list[list[int]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -205,7 +215,7 @@ def main(argv: list[str] | None = None) -> None:
     command = shlex.join(["python", "-m", "fer_model.duplicates", "--dataset", args.dataset])
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text(json.dumps({"command": command, **found}, indent=2) + "\n")
-    print(json.dumps({**found, "six_class_test": "…"}, indent=2))
+    print(json.dumps(found | dict.fromkeys(TEST_SETS, "…"), indent=2))
     print(f"written: {args.output}")
 
 

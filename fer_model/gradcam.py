@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fer_model.labels import EMOTIONS
 from fer_model.modeling import FERModel
 
 
@@ -41,10 +40,10 @@ def explain(model: FERModel, images: Tensor) -> tuple[Tensor, Tensor]:
     a model that is in evaluation mode.
 
     Returns:
-        Logits float32 (B, 6), and maps float32 (B, 6, H, W) in [0, 1], each scaled by itself as in `grad_cam`.
+        Logits float32 (B, classes), and maps float32 (B, classes, H, W) in [0, 1], each scaled as in `grad_cam`.
     """
     with _last_convolution(model, images) as (activations, logits):
-        maps = [_weighted_sum(activations, logits[:, index].sum(), retain_graph=True) for index in range(len(EMOTIONS))]
+        maps = [_weighted_sum(activations, score.sum(), retain_graph=True) for score in logits.unbind(dim=1)]
     return logits.detach().float(), _scaled(torch.stack(maps, dim=1), images.shape[-2:])
 
 
@@ -109,8 +108,8 @@ def _class_indices(target, logits: Tensor) -> Tensor:
     classes = classes.long().expand(len(logits)) if classes.ndim == 0 else classes.long()
     if len(classes) != len(logits):
         raise ValueError(f"{len(classes)} targets were given for {len(logits)} images")
-    if any(not 0 <= index < len(EMOTIONS) for index in classes.tolist()):
-        raise ValueError(f"target {target!r} is not a class index from 0 to {len(EMOTIONS) - 1}")
+    if any(not 0 <= index < logits.shape[1] for index in classes.tolist()):
+        raise ValueError(f"target {target!r} is not a class index from 0 to {logits.shape[1] - 1}")
     return classes
 
 

@@ -53,6 +53,7 @@ def model_card(results: Path, repo_id: str | None = None, wheel: str | None = No
     return card.render(
         model.version,
         model.parameter_count,
+        emotions=model.class_names,
         folder=_as_named_in_readme(results / "models"),
         repo_id=repo_id,
         metrics=metrics,
@@ -184,9 +185,8 @@ def push_results(repo_id: str, branch: str | None, measured: str, model: FERMode
                 f"The weights of {repo_id} at {branch!r} are not the ones that were measured; measure them anew."
             )
         old = hub_card(repo_id, head) or ""
-        new = card.with_results(
-            old, card.render(model.version, model.parameter_count, repo_id=repo_id, metrics=metrics)
-        )
+        options = {"emotions": model.class_names, "repo_id": repo_id, "metrics": metrics}
+        new = card.with_results(old, card.render(model.version, model.parameter_count, **options))
         if new == old:
             return f"{repo_id} holds these results already"
         api.create_commit(

@@ -1,4 +1,4 @@
-"""The six expressions, their order, and the names other datasets use for them.
+"""The six expressions, neutral as a seventh, their order, and the names other datasets use for them.
 
 This is the only place that knows the order of the classes.
 """
@@ -6,11 +6,16 @@ This is the only place that knows the order of the classes.
 EMOTIONS = ("happiness", "surprise", "sadness", "anger", "disgust", "fear")
 """Class names; a name's position is its index in logits, labels and confusion matrices."""
 
-ID2LABEL = dict(enumerate(EMOTIONS))
-LABEL2ID = {name: index for index, name in ID2LABEL.items()}
+EMOTIONS_WITH_NEUTRAL = (*EMOTIONS, "neutral")
+"""The same for a model of seven classes; the first six have the same index in both."""
+
+LABEL2ID = {name: index for index, name in enumerate(EMOTIONS_WITH_NEUTRAL)}
+
+COUNTS = {6: "six", 7: "seven"}
+"""How many classes a model may have, and the word for it."""
 
 DROPPED = ("neutral", "contempt")
-"""Expressions that some datasets hold and this model does not know; their images are left out."""
+"""Expressions that some datasets hold and the six are not; their images are left out, neutral only of six classes."""
 
 _ALIASES = {
     "happiness": ("happy", "joy", "joyful", "smile", "smiling"),
@@ -23,6 +28,17 @@ _ALIASES = {
     "contempt": ("contemptuous",),
 }
 _CANONICAL = {alias: name for name, aliases in _ALIASES.items() for alias in (name, *aliases)}
+
+
+def class_names(count: int) -> tuple[str, ...]:
+    """The names of a model's classes, in order: `EMOTIONS`, or with 7 `EMOTIONS_WITH_NEUTRAL`.
+
+    Raises:
+        ValueError: `count` is neither 6 nor 7.
+    """
+    if count not in COUNTS:
+        raise ValueError(f"There are models of {' and of '.join(map(str, COUNTS))} classes, not of {count}.")
+    return EMOTIONS_WITH_NEUTRAL[:count]
 
 
 def canonical_name(name: str) -> str | None:

@@ -7,13 +7,13 @@ from torch import Tensor
 from fer_model.labels import EMOTIONS
 
 
-def class_weights(labels: Tensor, power: float = 1.0) -> Tensor:
-    """Inverse-frequency weights, float32 (6,): (N / (6 n_c)) ** power for class c with n_c of the N labels.
+def class_weights(labels: Tensor, power: float = 1.0, classes: int = len(EMOTIONS)) -> Tensor:
+    """Inverse-frequency weights, float32 (classes,): (N / (classes n_c)) ** power for class c with n_c of the N labels.
 
     A class of average size weighs 1. Every class must occur.
     """
-    counts = torch.bincount(labels, minlength=len(EMOTIONS))
-    return (len(labels) / (len(EMOTIONS) * counts.float())) ** power
+    counts = torch.bincount(labels, minlength=classes)
+    return (len(labels) / (classes * counts.float())) ** power
 
 
 def weighted_cross_entropy(

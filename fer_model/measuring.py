@@ -14,7 +14,6 @@ from fer_model.calibration import coverage_curve
 from fer_model.data import FERData, batches
 from fer_model.expectations import check_expectations
 from fer_model.gradcam import grad_cam
-from fer_model.labels import EMOTIONS
 from fer_model.metrics import FERMetric, calibration_bins, calibration_error
 from fer_model.modeling import FERModel
 from fer_model.training import EVALUATION_BATCH, predict
@@ -23,7 +22,7 @@ from fer_model.training import EVALUATION_BATCH, predict
 def predict_all(
     model: FERModel, test: FERData, accelerator: Accelerator, views: str = "plain"
 ) -> tuple[Tensor, Tensor]:
-    """Logits (N, 6) and labels (N,) on the CPU, each image once, whatever the number of processes."""
+    """Logits (N, classes) and labels (N,) on the CPU, each image once, whatever the number of processes."""
     model, loader = accelerator.prepare(model, batches(test, EVALUATION_BATCH))
     return predict(model, loader, accelerator, f"testing, {views} views", views=views)
 
@@ -58,10 +57,10 @@ def measure(
     history: dict | None,
     twins: Tensor | None = None,
 ) -> dict:
-    """`FERMetric`'s scores, the same for parts of the test set, and the expectations.
+    """`FERMetric`'s scores, the same for parts of the test set, and the expectations of six classes.
 
     Args:
-        probabilities: float (N, 6), calibrated.
+        probabilities: float (N, classes), calibrated.
         usage: tells which rows are PrivateTest, for "private_test".
         twins: bool (N,), which images have a copy in the training set; the others are "without_twins".
     """
@@ -97,7 +96,7 @@ def mean_grad_cams(
     device = next(model.parameters()).device
     means, maps, counts = {}, {}, {}
     with tqdm(total=len(faces), desc="Grad-CAM", unit="image", leave=False) as bar:
-        for label, emotion in enumerate(EMOTIONS):
+        for label, emotion in enumerate(model.class_names):
             members = faces.images[faces.labels == label]
             counts[emotion] = len(members)
             face_sum, map_sum = torch.zeros(1), torch.zeros(1)

@@ -4,7 +4,7 @@ import datasets
 import numpy as np
 
 from fer_model.hf_evaluate import hf_evaluate
-from fer_model.labels import EMOTIONS
+from fer_model.labels import class_names
 
 BOOTSTRAP_RESAMPLES = 10_000
 CALIBRATION_BINS = 15
@@ -13,11 +13,11 @@ CALIBRATION_BINS = 15
 class FERMetric(hf_evaluate.Metric):
     """Scores of class probabilities against true labels; needs no network, unlike `evaluate.load`.
 
-    `compute(predictions=..., references=...)` takes probabilities (N, 6), rows summing to 1, and
-    labels (N,) in 0..5, and returns a dict of plain Python numbers:
+    `compute(predictions=..., references=...)` takes probabilities (N, classes) of six or seven classes,
+    rows summing to 1, and labels (N,), and returns a dict of plain Python numbers:
 
     - `n`; `accuracy`; `accuracy_ci`, its bootstrap 95 % interval [low, high];
-    - `macro_recall`, `macro_f1`: means over the six classes; `ece`: see `calibration_error`;
+    - `macro_recall`, `macro_f1`: means over the classes; `ece`: see `calibration_error`;
     - `per_class`: {name: {precision, recall, f1, support}}, 0 where a ratio has no denominator;
     - `confusion_matrix`: counts, rows true, columns predicted, both in class order.
     """
@@ -28,9 +28,9 @@ class FERMetric(hf_evaluate.Metric):
 
     def _info(self):
         return hf_evaluate.MetricInfo(
-            description="Scores for six-class facial-expression recognition.",
+            description="Scores for facial-expression recognition.",
             citation="",
-            inputs_description="predictions: probabilities (N, 6); references: labels (N,).",
+            inputs_description="predictions: probabilities (N, classes); references: labels (N,).",
             features=datasets.Features(
                 {
                     "predictions": datasets.Sequence(datasets.Value("float32")),
@@ -43,7 +43,7 @@ class FERMetric(hf_evaluate.Metric):
         probabilities = np.asarray(predictions, dtype=np.float64)
         labels = np.asarray(references)
         predicted = probabilities.argmax(axis=1)
-        confusion = confusion_matrix(labels, predicted)
+        confusion = confusion_matrix(labels, predicted, probabilities.shape[1])
         correct = predicted == labels
         per_class = class_scores(confusion)
         return {
@@ -58,10 +58,9 @@ class FERMetric(hf_evaluate.Metric):
         }
 
 
-def confusion_matrix(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Counts, int64 (6, 6): row = true class, column = predicted class."""
-    size = len(EMOTIONS)
-    return np.bincount(labels * size + predicted, minlength=size * size).reshape(size, size)
+def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Counts, int64 (classes, classes): row = true class, column = predicted class."""
+    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
 def class_scores(confusion: np.ndarray) -> dict[str, dict[str, float]]:
@@ -71,7 +70,7 @@ def class_scores(confusion: np.ndarray) -> dict[str, dict[str, float]]:
         return float(numerator / denominator) if denominator else 0.0
 
     scores = {}
-    for index, name in enumerate(EMOTIONS):
+    for index, name in enumerate(class_names(len(confusion))):
         hits, support, predicted = confusion[index, index], confusion[index].sum(), confusion[:, index].sum()
         scores[name] = {
             "precision": ratio(hits, predicted),

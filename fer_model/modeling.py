@@ -14,7 +14,7 @@ from fer_model import card
 from fer_model.configs import CONFIGS, DATA_SIZE, PIXEL_MEAN, PIXEL_STD
 from fer_model.errors import ModelError
 from fer_model.hub_files import CONFIG_FILE, WEIGHTS_FILE, fetch, hub_card, hub_wheel
-from fer_model.labels import EMOTIONS, ID2LABEL, LABEL2ID
+from fer_model.labels import COUNTS, EMOTIONS, class_names
 
 
 class SqueezeExcite(nn.Module):
@@ -97,9 +97,10 @@ class FERModel(
     pipeline_tag="image-classification",
     tags=["facial-expression-recognition", "fer2013", "pytorch"],
 ):
-    """Facial-expression network: images (B, 3, 64, 64) in [-1, 1] -> logits (B, 6).
+    """Facial-expression network: images (B, 3, 64, 64) in [-1, 1] -> logits (B, 6), or (B, 7) with neutral.
 
-    `FERModel(version="v2")` builds an untrained network. Its weights depend on `seed` alone:
+    `FERModel(version="v2", classes=6)` builds an untrained network; `class_names` are its classes, in the
+    order of its logits. Its weights depend on `seed` alone:
     convolutions He-normal (He et al. 2015, fan-out), fully connected layers Glorot-uniform
     (Glorot & Bengio 2010), biases 0, BatchNorm scale 1 and shift 0.
 
@@ -108,14 +109,16 @@ class FERModel(
 
     Raises:
         ModelError: for a version that does not exist.
+        ValueError: for a number of classes that is neither 6 nor 7.
     """
 
-    def __init__(self, version: str = "v2", seed: int = 0):
+    def __init__(self, version: str = "v2", seed: int = 0, classes: int = len(EMOTIONS)):
         super().__init__()
         if version not in CONFIGS:
             raise ModelError(f"There is no version {version!r}; the versions are {', '.join(CONFIGS)}.")
         architecture = CONFIGS[version].architecture
         self.version = version
+        self.class_names = class_names(classes)
         self.input_size = architecture.input_size
         channels = (3, *architecture.filters)
         self.depth = len(architecture.filters)
@@ -133,7 +136,7 @@ class FERModel(
             nn.Linear(channels[-1], architecture.hidden),
             nn.ReLU(),
             nn.Dropout(architecture.dropout),
-            nn.Linear(architecture.hidden, len(EMOTIONS)),
+            nn.Linear(architecture.hidden, classes),
         )
         self._initialise(seed)
         self.set_calibration(temperature=1.0, unsure_below=0.5)
@@ -166,10 +169,11 @@ class FERModel(
         """
         self.temperature, self.unsure_below = temperature, unsure_below
         # what save_pretrained writes to config.json
-        self._hub_mixin_config = describe(self.version) | {"temperature": temperature, "unsure_below": unsure_below}
+        calibration = {"temperature": temperature, "unsure_below": unsure_below}
+        self._hub_mixin_config = describe(self.version, self.class_names) | calibration
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Calibrated probabilities (B, 6) of logits (B, 6): softmax(logits / temperature)."""
+        """Calibrated probabilities of logits, both (B, classes): softmax(logits / temperature)."""
         return (logits / self.temperature).softmax(dim=1)
 
     @property
@@ -180,7 +184,8 @@ class FERModel(
         self, *, folder: str = ".", repo_id: str | None = None, wheel: str | None = None
     ) -> ModelCard:
         """A card without results: a bare network does not know how it was trained or measured."""
-        return ModelCard(card.render(self.version, self.parameter_count, folder=folder, repo_id=repo_id, wheel=wheel))
+        options = {"emotions": self.class_names, "folder": folder, "repo_id": repo_id, "wheel": wheel}
+        return ModelCard(card.render(self.version, self.parameter_count, **options))
 
     def _save_pretrained(self, save_directory: Path) -> None:
         state = {name: tensor.detach().contiguous().cpu() for name, tensor in self.state_dict().items()}
@@ -274,20 +279,20 @@ class FERModel(
             raise ModelError(
                 f"{source}: {WEIGHTS_FILE} is not a whole safetensors file ({error}); save or upload it again."
             ) from error
-        model = cls(version=config["version"])
+        model = cls(version=config["version"], classes=len(config["id2label"]))
         _check_weights(model, weights, source)
         model.load_state_dict(weights)
         model.set_calibration(config.get("temperature", 1.0), config.get("unsure_below", 0.5))
         return model.eval()
 
 
-def describe(version: str) -> dict:
-    """The content of `config.json`: the version, the classes and the input format."""
+def describe(version: str, names: tuple[str, ...]) -> dict:
+    """The content of `config.json`: the version, the names of the classes and the input format."""
     return {
         "architectures": ["FERModel"],
         "version": version,
-        "id2label": {str(index): name for index, name in ID2LABEL.items()},
-        "label2id": dict(LABEL2ID),
+        "id2label": {str(index): name for index, name in enumerate(names)},
+        "label2id": {name: index for index, name in enumerate(names)},
         "input_size": CONFIGS[version].architecture.input_size,
         "data_size": DATA_SIZE,
         "color": "grayscale, repeated in three channels",
@@ -310,7 +315,9 @@ def _read_config(path: Path, source: str) -> dict:
             f"{source}: config.json says version {version!r}; this code knows {', '.join(CONFIGS)}. "
             "A newer model needs a newer fer_model."
         )
-    for key, expected in describe(version).items():
+    names = config.get("id2label")
+    count = len(names) if isinstance(names, dict) and len(names) in COUNTS else len(EMOTIONS)
+    for key, expected in describe(version, class_names(count)).items():
         if key not in config:
             raise ModelError(f"{source}: config.json lacks {key!r}; it should be {expected!r}.")
         if type(config[key]) is not type(expected) or config[key] != expected:

@@ -16,7 +16,7 @@ from fer_model.augment import preprocess, to_face
 from fer_model.faces import SMALL_PICTURE, crop_face, shared_detector
 from fer_model.gradcam import explain
 from fer_model.images import open_image
-from fer_model.labels import EMOTIONS, LABEL2ID
+from fer_model.labels import LABEL2ID
 from fer_model.modeling import FERModel
 from fer_model.views import VIEWS, logits_over_views
 
@@ -37,7 +37,7 @@ class Face:
     probabilities: {class name: probability}, calibrated, in class order, summing to 1.
     crop: the square cut out, RGB.
     pixels: what the network saw, uint8 (48, 48), before enlarging to 64 x 64.
-    heat_maps: Grad-CAM for every class, in class order, float32 (6, 64, 64) in [0, 1]; None where not asked for.
+    heat_maps: Grad-CAM for every class, in class order, float32 (classes, 64, 64) in [0, 1]; None if not asked for.
     unsure: the highest probability is below the model's threshold; the answer may well be wrong.
     tilt: degrees by which the face is turned clockwise in the photo, and by which its crop was turned back.
     """
@@ -67,8 +67,8 @@ class Face:
         Raises:
             ValueError: there is no class of that name, or the heat maps were not asked for.
         """
-        if emotion not in LABEL2ID:
-            raise ValueError(f"There is no class {emotion!r}; the classes are {', '.join(EMOTIONS)}.")
+        if emotion not in self.probabilities:
+            raise ValueError(f"There is no class {emotion!r}; the classes are {', '.join(self.probabilities)}.")
         if self.heat_maps is None:
             raise ValueError("This face has no heat maps: it was recognised with heat_maps=False.")
         return self.heat_maps[LABEL2ID[emotion]]
@@ -166,7 +166,7 @@ class FERPipeline:
             Face(
                 box=place.box,
                 score=place.score,
-                probabilities=dict(zip(EMOTIONS, probabilities[index].tolist(), strict=True)),
+                probabilities=dict(zip(self.model.class_names, probabilities[index].tolist(), strict=True)),
                 crop=crops[index],
                 pixels=pixels[index, 0].numpy(),
                 heat_maps=None if maps is None else maps[index],
@@ -177,7 +177,7 @@ class FERPipeline:
         )
 
     def _classify(self, pixels: torch.Tensor, heat_maps: bool) -> tuple[torch.Tensor, np.ndarray | None]:
-        """uint8 (N, 1, 48, 48) -> probabilities (N, 6) and, if asked for, every class's heat map (N, 6, 64, 64)."""
+        """uint8 (N, 1, 48, 48) -> probabilities (N, classes) and, if asked for, heat maps (N, classes, 64, 64)."""
         probabilities, maps = [], []
         for part in pixels.split(_FACES_AT_ONCE):
             part = part.to(self.device)

@@ -5,8 +5,6 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from fer_model.labels import EMOTIONS
-
 _BLUE, _ORANGE, _GREY = "#3b6fb6", "#e08b2c", "#8a8a8a"
 
 MIN_FACES_IN_MEAN = 20
@@ -46,12 +44,13 @@ def training_curves(history: dict, path: Path) -> None:
 def confusion(metrics: dict, path: Path) -> None:
     """The confusion matrix: colour and percentage by row (true class), counts below."""
     counts = np.array(metrics["confusion_matrix"])
+    names = list(metrics["per_class"])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = Figure(figsize=(7, 6), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row in range(len(EMOTIONS)):
-        for column in range(len(EMOTIONS)):
+    for row in range(len(names)):
+        for column in range(len(names)):
             axes.text(
                 column,
                 row,
@@ -61,8 +60,8 @@ def confusion(metrics: dict, path: Path) -> None:
                 fontsize=9,
                 color="white" if shares[row, column] > 0.55 else "black",
             )
-    axes.set_xticks(range(len(EMOTIONS)), EMOTIONS, rotation=30, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(EMOTIONS)), EMOTIONS)
+    axes.set_xticks(range(len(names)), names, rotation=30, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(names)), names)
     axes.set(
         xlabel="predicted", ylabel="true", title=f"{metrics['n']:,} test images, accuracy {metrics['accuracy']:.1%}"
     )
@@ -74,12 +73,13 @@ def class_bars(metrics: dict, path: Path) -> None:
     """Precision, recall and F1 of every class."""
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots()
-    positions = np.arange(len(EMOTIONS))
+    per_class = metrics["per_class"]
+    positions = np.arange(len(per_class))
     for offset, (name, colour) in enumerate((("precision", _BLUE), ("recall", _ORANGE), ("f1", _GREY))):
-        values = [100 * metrics["per_class"][emotion][name] for emotion in EMOTIONS]
+        values = [100 * scores[name] for scores in per_class.values()]
         bars = axes.bar(positions + (offset - 1) * 0.27, values, 0.25, color=colour, label=name.replace("f1", "F1"))
         axes.bar_label(bars, fmt="%.0f", fontsize=8, padding=2)
-    labels = [f"{emotion}\n({metrics['per_class'][emotion]['support']:,})" for emotion in EMOTIONS]
+    labels = [f"{emotion}\n({scores['support']:,})" for emotion, scores in per_class.items()]
     axes.set_xticks(positions, labels)
     axes.set(ylabel="%", ylim=(0, 108), title="Scores by class (test images in brackets)")
     axes.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False)
@@ -137,9 +137,9 @@ def mean_grad_cams(
         maps: mean map by class, (H, W) in [0, 1].
         counts: how many images each mean is over; classes with fewer than 20 are left blank.
     """
-    figure = Figure(figsize=(12, 4.6), layout="constrained")
-    panels = figure.subplots(2, len(EMOTIONS))
-    for (top, bottom), emotion in zip(panels.T, EMOTIONS, strict=True):
+    figure = Figure(figsize=(2 * len(counts), 4.6), layout="constrained")
+    panels = figure.subplots(2, len(counts))
+    for (top, bottom), emotion in zip(panels.T, counts, strict=True):
         top.set_title(f"{emotion}\n{counts[emotion]:,} images", fontsize=10)
         for axes in (top, bottom):
             axes.axis("off")

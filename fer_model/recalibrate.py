@@ -42,10 +42,11 @@ def main(argv: list[str] | None = None) -> None:
     history = json.loads(file.read_text(encoding="utf-8"))
     run = history["run"]
     dataset = args.dataset or run["dataset"]
-    everything = load_fer(dataset, "train", revision=run["dataset_revision"], skip_corrupt=args.skip_corrupt)
+    model = FERModel.from_pretrained(args.results / "models")
+    options = {"skip_corrupt": args.skip_corrupt, "classes": len(model.class_names)}
+    everything = load_fer(dataset, "train", revision=run["dataset_revision"], **options)
     fraction, together = run["recipe"]["validation_fraction"], run["recipe"].get("together", False)
     _, validation = validation_split(everything, run["limit"], fraction, run["seed"], together)
-    model = FERModel.from_pretrained(args.results / "models")
     accelerator = Accelerator(mixed_precision="no")
     prepared, loader = accelerator.prepare(model, batches(validation, EVALUATION_BATCH))
     logits, labels = predict(prepared, loader, accelerator, "calibrating")

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fer_model import card
-from fer_model.configs import CONFIGS
+from fer_model.configs import CONFIGS, folder_name, title
 from fer_model.errors import FERError
 from fer_model.hub import ROOT, model_card, weights_digest
-from fer_model.labels import EMOTIONS
+from fer_model.labels import COUNTS, EMOTIONS
 from fer_model.modeling import FERModel
 
 BEGIN, END = "<!-- results: python -m fer_model.report -->", "<!-- /results -->"
@@ -24,21 +24,22 @@ DEMO_BEGIN, DEMO_END = "<!-- demo: python docs/demo_speed.py -->", "<!-- /demo -
 
 
 def results_table(results: Path) -> str:
-    """One row a version that has a `metrics.json`, in Markdown."""
+    """One row a version that has a `metrics.json`, in Markdown; those of seven classes last."""
     lines = [
         "| | parameters | epochs (best) | accuracy (95 %) | PrivateTest | without twins | macro recall | ECE | recall "
         + " · ".join(EMOTIONS)
         + " |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for version in CONFIGS:
-        file = results / version / "metrics.json"
+    for folder in (results / folder_name(version, classes) for classes in COUNTS for version in CONFIGS):
+        file = folder / "metrics.json"
         if file.is_file():
             metrics = json.loads(file.read_text(encoding="utf-8"))
-            if metrics["model_sha256"] != weights_digest(FERModel.from_pretrained(results / version / "models")):
+            model = FERModel.from_pretrained(folder / "models")
+            if metrics["model_sha256"] != weights_digest(model):
                 raise FERError(f"{file} is of another model than the one beside it: run evaluate.py anew.")
-            history = json.loads((results / version / "history.json").read_text(encoding="utf-8"))
-            lines.append(_row(version, metrics, history))
+            history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
+            lines.append(_row(model, metrics, history))
     return "\n".join(lines)
 
 
@@ -167,12 +168,13 @@ def _between(text: str, begin: str, end: str, content: str) -> str:
     return f"{before}{begin}\n{content}\n{end}{rest.split(end)[1]}"
 
 
-def _row(version: str, metrics: dict, history: dict) -> str:
+def _row(model: FERModel, metrics: dict, history: dict) -> str:
     low, high = (_percent(value) for value in metrics["accuracy_ci"])
-    parameters = FERModel(version=version).parameter_count
+    recalls = [f"{100 * scores['recall']:.0f}" for scores in metrics["per_class"].values()]
+    recalls[len(EMOTIONS) :] = [f"neutral {recall}" for recall in recalls[len(EMOTIONS) :]]  # the head names six
     cells = (
-        version.upper(),
-        f"{parameters:,}",
+        title(model.version, len(model.class_names)),
+        f"{model.parameter_count:,}",
         f"{len(history['epochs'])} ({history['best_epoch']})",
         f"**{_percent(metrics['accuracy'])}** ({low}–{high})",
         *(
@@ -181,7 +183,7 @@ def _row(version: str, metrics: dict, history: dict) -> str:
         ),
         _percent(metrics["macro_recall"]),
         f"{metrics['ece']:.3f}",
-        " · ".join(f"{100 * metrics['per_class'][emotion]['recall']:.0f}" for emotion in EMOTIONS),
+        " · ".join(recalls),
     )
     return "| " + " | ".join(cells) + " |"
 

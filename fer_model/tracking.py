@@ -13,7 +13,6 @@ import numpy as np
 from PIL import Image
 
 from fer_model.faces import shared_detector
-from fer_model.labels import EMOTIONS
 from fer_model.pipeline import Face, FERPipeline, Place
 
 SEARCH_SIZE = 320
@@ -103,7 +102,9 @@ def overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float
 
 def _average(old: Face, new: Face, seconds: float, unsure_below: float) -> Face:
     share, box_share = (1 - math.exp(-max(seconds, 0.0) / constant) for constant in (SMOOTHING, BOX_SMOOTHING))
-    probabilities = {name: (1 - share) * old.probabilities[name] + share * new.probabilities[name] for name in EMOTIONS}
+    probabilities = {
+        name: (1 - share) * old.probabilities[name] + share * value for name, value in new.probabilities.items()
+    }
     box = (1 - box_share) * np.array(old.box) + box_share * np.array(new.box)
     return replace(
         new,

@@ -108,7 +108,7 @@ def fit(
     gives, on a CPU, the same history (but for the seconds) as one that was not.
 
     Args:
-        weights: class weights (6,), from `losses.class_weights`.
+        weights: class weights, one for each of the model's classes, from `losses.class_weights`.
         resume: go on from the last checkpoint in `output_dir`, if there is one.
         overwrite: begin anew although `output_dir` holds an unfinished run.
         about: more facts for the history's "run" entry, such as the dataset.
@@ -128,6 +128,7 @@ def fit(
     run = {
         **(about or {}),
         "version": model.version,
+        "classes": len(model.class_names),
         "seed": seed,
         "recipe": {key: value for key, value in asdict(recipe).items() if key != "epochs" or stretches},
         "images": {"train": len(train), "validation": len(validation)},
@@ -230,7 +231,7 @@ def predict(
     memory_format: torch.memory_format = torch.contiguous_format,
     views: str = "plain",
 ) -> tuple[Tensor, Tensor]:
-    """Logits float32 (N, 6) and labels (N,) on the CPU, in the dataset's order, on every process.
+    """Logits float32 (N, classes) and labels (N,) on the CPU, in the dataset's order, on every process.
 
     Each image counts exactly once: the images that Accelerate repeats to even out the batches of
     several processes are dropped, and this is checked.

@@ -37,6 +37,6 @@ def logits_over_views(
     kind: str = "plain",
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Tensor:
-    """Mean logits float32 (B, 6) over the views of stored faces, uint8 (B, 1, 48, 48), shown at `size` pixels."""
+    """Mean logits float32 (B, classes) over the views of stored faces, uint8 (B, 1, 48, 48), shown at `size` pixels."""
     shown = (preprocess(view, size).contiguous(memory_format=memory_format) for view in views(faces, kind))
     return torch.stack([model(images).float() for images in shown]).mean(dim=0)

@@ -343,3 +343,18 @@ def test_the_command_prints_the_table_and_help_teaches(model):
         [sys.executable, "-m", "fer_model", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert "predict photo.jpg" in shown.stdout
+
+
+def test_the_table_of_six_classes_has_its_columns_and_that_of_seven_one_more(model, tmp_path):
+    FERModel(version="v1", seed=0, classes=7).save_pretrained(tmp_path / "seven")
+    heads, rows = [], []
+    for name in (model, tmp_path / "seven"):
+        out = tmp_path / f"{name.name}.csv"
+        picture = str(EXAMPLES / "drawn_anger.png")
+        main(["predict", picture, "--whole-picture", "--model", str(name), "--csv", str(out)])
+        heads.append(out.read_text().splitlines()[0])
+        rows += table(out)
+    six = "file,seconds,face,left,top,right,bottom,score,label,unsure,happiness,surprise,sadness,anger,disgust,fear"
+    assert heads == [six, f"{six},neutral"]
+    for row, names in zip(rows, (EMOTIONS, (*EMOTIONS, "neutral")), strict=True):
+        assert sum(float(row[name]) for name in names) == pytest.approx(1, abs=1e-5)

@@ -110,6 +110,23 @@ def test_rows_come_in_order_with_their_labels_pixels_and_usage(shape, tmp_path):
     )
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_neutral_is_kept_as_the_seventh_class_where_wanted(shape, tmp_path):
+    dataset = SHAPES[shape](tmp_path / shape, TRAIN, TEST)
+    six, seven = load(dataset, "test"), load(dataset, "test", classes=7)
+    assert seven.labels.tolist() == [{**LABELS, "neutral": 6}[name] for name, _ in TEST]
+    assert np.array_equal(seven.images.numpy(), np.stack([pixels[None] for _, pixels in TEST]))
+    assert seven.usage == tuple(synthetic.usages([], TEST)[1])
+    assert torch.equal(six.images, seven.images[seven.labels < 6])
+    with pytest.raises(ValueError, match="not of 8"):
+        load(dataset, classes=8)
+
+
+def test_contempt_is_left_out_of_seven_classes_too(parquet):
+    words = ["contempt", *(name for name, _ in TRAIN[1:])]
+    assert len(load(parquet(train=table(TRAIN, label=words)), classes=7)) == len(TRAIN) - 1
+
+
 def test_an_image_folder_loads_class_by_class(tmp_path):
     dataset = synthetic.write_image_folder(tmp_path / "images", TRAIN, TEST)
     for split, faces in (("train", TRAIN), ("test", TEST)):
@@ -265,6 +282,14 @@ def test_a_dataset_of_other_classes_alone_is_refused(parquet):
     assert "(found: none of the six classes)" in refusal(
         parquet(train=table([face for face in TRAIN if face[0] == "neutral"]))
     )
+
+
+def test_a_dataset_without_neutral_is_refused_where_seven_classes_are_wanted(parquet):
+    dataset = parquet(train=table([face for face in TRAIN if face[0] != "neutral"]))
+    assert len(load(dataset)) == 24
+    message = refusal(dataset, classes=7)
+    assert "no image of neutral (found: " in message
+    assert message.endswith("each of the seven is needed, so use a complete copy.")
 
 
 def test_an_unknown_class_is_refused_with_its_row(parquet):
@@ -461,6 +486,12 @@ def test_too_small_a_limit_is_refused_with_one_that_works(counts, limit):
         assert min(few.labels.bincount(minlength=6).tolist()) >= min(2, *counts)
 
 
+def test_a_limit_that_leaves_too_few_neutral_images_is_refused():
+    assert limited(invented((9,) * 7), 40, seed=0).labels.bincount().min() >= 2
+    with pytest.raises(DataError, match="fewer than two images of the rarest class"):
+        limited(invented((*[9] * 6, 1)), 40, seed=0)
+
+
 # Batches
 
 
@@ -475,6 +506,13 @@ def test_batches_hold_every_image_once_with_its_label_and_index(shuffle):
     assert (indices.tolist() == list(range(10))) is not shuffle
     assert torch.equal(images, data.images[indices])
     assert torch.equal(labels, data.labels[indices])
+
+
+def test_a_class_without_photos_that_occur_once_is_named_also_where_it_is_neutral():
+    groups = torch.cat([torch.arange(12), torch.full((3,), 12)])
+    labels = torch.cat([torch.arange(12) % 6, torch.full((3,), 6)])
+    with pytest.raises(DataError, match="Of the class neutral there are 0 photos"):
+        stratified_split(labels, 0.2, seed=0, groups=groups)
 
 
 # The real FER2013
@@ -496,6 +534,12 @@ def test_fer2013_has_its_documented_counts(fer2013):
     assert train.images.shape == (23_744, 1, 48, 48)
     assert train.images.min() == 0
     assert train.images.max() == 255
+
+
+def test_fer2013_with_neutral_has_the_test_halves_of_the_literature(fer_dataset):
+    test = load(fer_dataset, "test", classes=7)
+    assert test.labels.bincount().tolist() == [1774, 831, 1247, 958, 111, 1024, 1233]
+    assert Counter(test.usage) == {"PrivateTest": 3_589, "PublicTest": 3_589}
 
 
 def test_fer2013_has_its_documented_class_weights(fer2013):

@@ -141,3 +141,14 @@ def test_it_works_where_gradients_are_switched_off(model, images):
 def test_targets_that_are_not_class_indices_are_refused(model, images, target):
     with pytest.raises(ValueError, match="target"):
         grad_cam(model, images, target)
+
+
+def test_a_model_of_seven_classes_has_seven_maps(images):
+    model = FERModel(version="v1", seed=2, classes=7).eval()
+    logits, maps = explain(model, images)
+    assert logits.shape == (4, 7)
+    assert maps.shape == (4, 7, 64, 64)
+    assert maps[:, 6].max() == 1
+    assert torch.allclose(maps[:, 6], grad_cam(model, images, 6), atol=1e-5)
+    with pytest.raises(ValueError, match="from 0 to 6"):
+        grad_cam(model, images, 7)

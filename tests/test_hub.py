@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -90,12 +91,29 @@ def test_published_weights_figures_and_card_belong_together(folder):
     written = (folder / "models" / "README.md").read_text(encoding="utf-8")
     assert card.merged(written, hub.model_card(folder)) == written, "run python -m fer_model.report"
     assert f'from_pretrained("results/{folder.name}/models")' in written
-    assert (metrics["n"], metrics["private_test"]["n"]) == (5945, 2963)
+    images = {6: (5945, 2963), 7: (7178, 3589)}
+    assert (metrics["n"], metrics["private_test"]["n"]) == images[len(metrics["per_class"])]
 
 
 def test_the_readme_table_is_the_one_of_the_results():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert report.filled(readme, ROOT / "results") == readme
+
+
+def test_seven_classes_have_a_row_of_their_own_once_they_are_measured(results, tmp_path):
+    (tmp_path / "history.json").write_text(json.dumps({"epochs": [{}], "best_epoch": 1}))
+    six = shutil.copytree(results, tmp_path / "all" / "v1").parent
+    before = report.results_table(six)
+    assert "seven" not in before
+    model = FERModel(version="v1", seed=4, classes=7)
+    metrics = FERMetric().compute(predictions=[[i == k for k in range(7)] for i in range(7)], references=range(7))
+    model.save_pretrained(six / "v1-7" / "models")
+    shutil.copy(tmp_path / "history.json", six / "v1-7")
+    (six / "v1-7" / "metrics.json").write_text(json.dumps(metrics | {"model_sha256": hub.weights_digest(model)}))
+    *others, row = report.results_table(six).splitlines()
+    assert others == before.splitlines()
+    assert row.startswith("| V1, seven classes | 1,813,639 | 1 (1) | **100.0**")
+    assert row.endswith("| 100 · 100 · 100 · 100 · 100 · 100 · neutral 100 |")
 
 
 def test_a_readme_without_a_place_for_the_table_is_refused():

@@ -6,6 +6,7 @@ import yaml
 from fer_model import card
 from fer_model.errors import FERError
 from fer_model.expectations import check_expectations
+from fer_model.labels import class_names
 from fer_model.metrics import FERMetric
 
 MINE = "## My notes\n\nText of mine, with two blanks at its end.  \n"
@@ -152,3 +153,40 @@ def test_a_local_test_set_is_named_without_its_path():
     text = card.render("v1", 10, repo_id="user/name", metrics=metrics)
     assert "/home/me" not in text
     assert {r["dataset"]["type"] for e in front(text)["model-index"] for r in e["results"]} == {"My-Faces-new"}
+
+
+def measured_seven(images: int = 7) -> dict:
+    labels = [index % 7 for index in range(images)]
+    probabilities = [[float(index == label) for index in range(7)] for label in labels]
+    metrics = FERMetric().compute(predictions=probabilities, references=labels)
+    expectations = check_expectations(metrics, None)
+    return metrics | {"private_test": None, "expectations": expectations, "dataset": "a/b", "command": "evaluate.py"}
+
+
+def test_the_card_of_seven_classes_is_about_seven():
+    text = card.render("v1", 10, emotions=class_names(7), metrics=measured_seven())
+    assert "# Facial expression recognition on FER2013, V1, seven classes\n" in text
+    assert "one of seven\nexpressions: happiness, surprise, sadness, anger, disgust, fear, neutral." in text
+    assert "seven probabilities" in text
+    assert "to logits (B, 7)" in text
+    assert "| neutral | 100.0 % |" in text
+    assert "does not apply to seven" in text
+    assert "no neutral" not in text
+    assert "without neutral" not in text
+    assert front(text)["model-index"][0]["name"] == "fer2013-v1-7"
+    assert card.merged(text, text) == text
+
+
+def test_the_card_of_six_classes_names_neutral_as_its_limit_and_itself_by_its_version():
+    text = card.render("v1", 10, metrics=measured(9))
+    assert "**Six classes and no neutral.**" in text
+    assert "What the design of V2 expected" in text
+    assert "does not apply" not in text
+    assert front(text)["model-index"][0]["name"] == "fer2013-v1"
+
+
+def test_the_whole_test_set_of_seven_classes_is_called_fer2013():
+    text = card.render("v1", 10, emotions=class_names(7), metrics=measured_seven(7178))
+    assert "Measured on FER2013's test set (7,178 images)" in text
+    text = card.render("v1", 10, emotions=class_names(7), metrics=measured_seven(5945))
+    assert "Measured on the test split of a/b (5,945 images)" in text

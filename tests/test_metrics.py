@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
+from fer_model import plots
 from fer_model.expectations import check_expectations
-from fer_model.labels import EMOTIONS
+from fer_model.labels import EMOTIONS, class_names
 from fer_model.metrics import FERMetric, bootstrap_interval, calibration_bins, calibration_error
 
 
@@ -38,6 +39,18 @@ def test_scores_equal_those_of_scikit_learn(sample, scores):
             {"precision": precision[index], "recall": recall[index], "f1": f1[index], "support": support[index]}
         )
     assert scores["per_class"]["disgust"]["precision"] == 0
+
+
+def test_seven_classes_are_scored_with_neutral_as_the_seventh():
+    generator = np.random.default_rng(2)
+    labels, probabilities = generator.integers(7, size=300), generator.dirichlet(np.ones(7), 300)
+    scores = FERMetric().compute(predictions=probabilities.astype(np.float32), references=labels)
+    predicted = probabilities.argmax(axis=1)
+    assert list(scores["per_class"]) == [*EMOTIONS, "neutral"]
+    assert scores["confusion_matrix"] == sklearn_metrics.confusion_matrix(labels, predicted).tolist()
+    recall = sklearn_metrics.recall_score(labels, predicted, average=None)
+    assert scores["per_class"]["neutral"]["recall"] == pytest.approx(recall[6])
+    assert scores["macro_recall"] == pytest.approx(recall.mean())
 
 
 def test_batches_give_the_same_as_all_at_once(sample, scores):
@@ -104,3 +117,26 @@ def test_an_instant_plateau_is_no_gradual_improvement():
     good = _metrics(np.eye(6, dtype=int) * 7 + 1)
     assert not check_expectations(good, _history(0.3, 0.6, 0.6, 0.59))["gradual_improvement"]["met"]
     assert not check_expectations(good, None)["gradual_improvement"]["met"]
+
+
+def test_the_expectations_of_six_classes_do_not_apply_to_seven():
+    probabilities = np.eye(7, dtype=np.float32)
+    metrics = FERMetric().compute(predictions=probabilities, references=np.arange(7))
+    assert check_expectations(metrics, _history(0.3, 0.4, 0.5, 0.6)) is None
+
+
+@pytest.mark.parametrize("classes", [6, 7])
+def test_the_pictures_show_every_class_that_was_measured(classes, monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure))
+    names = list(class_names(classes))
+    metrics = FERMetric().compute(predictions=np.eye(classes, dtype=np.float32), references=np.arange(classes))
+    plots.confusion(metrics, None)
+    plots.class_bars(metrics, None)
+    plots.mean_grad_cams({}, {}, dict.fromkeys(names, 0), None)
+    matrix, bars, maps = figures
+    for ticks in (matrix.axes[0].get_xticklabels(), matrix.axes[0].get_yticklabels()):
+        assert [tick.get_text() for tick in ticks] == names
+    assert len(matrix.axes[0].texts) == classes**2
+    assert [tick.get_text() for tick in bars.axes[0].get_xticklabels()] == [f"{name}\n(1)" for name in names]
+    assert [axes.get_title().splitlines()[0] for axes in maps.axes[:classes]] == names

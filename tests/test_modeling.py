@@ -226,9 +226,84 @@ def test_class_weights_are_inverse_frequencies():
     assert class_weights(labels).tolist() == pytest.approx([0.5, 1.0, 1.5, 1.5, 3.0, 0.75])
 
 
+def test_class_weights_of_seven_classes_are_inverse_frequencies_too():
+    weights = class_weights(torch.tensor([0] * 4 + [1, 2, 3, 4, 5] * 2 + [6] * 7), classes=7)
+    assert weights.tolist() == pytest.approx([21 / 7 / 4] + [21 / 7 / 2] * 5 + [21 / 7 / 7])
+
+
 def test_the_weighted_loss_is_the_one_of_torch():
     generator = torch.Generator().manual_seed(0)
     logits, labels = torch.randn(50, 6, generator=generator), torch.randint(6, (50,), generator=generator)
     weights = torch.rand(6, generator=generator) + 0.1
     ours = weighted_cross_entropy(logits, labels, weights).sum() / weights[labels].sum()
     assert ours.item() == pytest.approx(torch.nn.CrossEntropyLoss(weight=weights)(logits, labels).item(), rel=1e-6)
+
+
+# Seven classes
+
+
+def test_a_seventh_class_adds_to_the_last_layer_and_changes_nothing_else(images):
+    six, seven = (FERModel(version="v3", seed=1, classes=classes) for classes in (6, 7))
+    assert six.class_names == EMOTIONS
+    assert seven.class_names == (*EMOTIONS, "neutral")
+    assert seven.eval()(images).shape == (3, 7)
+    assert seven.parameter_count == six.parameter_count + 128 + 1
+    weights = seven.state_dict()
+    differs = {name for name, value in six.state_dict().items() if not torch.equal(value, weights[name])}
+    assert differs == {"classifier.3.weight", "classifier.3.bias"}
+
+
+@pytest.mark.parametrize("classes", [0, 5, 8])
+def test_there_are_models_of_six_and_of_seven_classes_only(classes):
+    with pytest.raises(ValueError, match=f"of 6 and of 7 classes, not of {classes}"):
+        FERModel(version="v1", classes=classes)
+
+
+@pytest.fixture
+def saved_seven(tmp_path):
+    model = FERModel(version="v1", seed=3, classes=7).eval()
+    model.save_pretrained(tmp_path / "v1-7")
+    return model, tmp_path / "v1-7"
+
+
+def test_a_model_of_seven_classes_comes_back_as_one(saved_seven, images):
+    model, folder = saved_seven
+    config = json.loads((folder / "config.json").read_text())
+    assert config["id2label"]["6"] == "neutral"
+    assert config["label2id"]["neutral"] == 6
+    loaded = FERModel.from_pretrained(folder)
+    assert loaded.class_names == model.class_names
+    assert torch.equal(loaded(images), model(images))
+
+
+@pytest.mark.parametrize(
+    ("key", "change"),
+    [
+        ("id2label", {"0": "neutral", "6": "happiness"}),
+        ("id2label", {"6": "calm"}),
+        ("id2label", {"7": "contempt"}),
+        ("label2id", {"happiness": 6, "neutral": 0}),
+        ("label2id", {"contempt": 7}),
+    ],
+)
+def test_seven_classes_of_other_names_or_in_another_order_are_refused(saved_seven, key, change):
+    file = saved_seven[1] / "config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps(config | {key: config[key] | change}))
+    with pytest.raises(ModelError, match=rf"config\.json has {key} = .*can only use"):
+        FERModel.from_pretrained(saved_seven[1])
+
+
+@pytest.mark.parametrize("key", ["id2label", "label2id"])
+def test_a_config_that_names_seven_classes_here_and_six_there_is_refused(saved, saved_seven, key):
+    file = saved_seven[1] / "config.json"
+    six = json.loads((saved[1] / "config.json").read_text())
+    file.write_text(json.dumps(json.loads(file.read_text()) | {key: six[key]}))
+    with pytest.raises(ModelError, match="label2id"):
+        FERModel.from_pretrained(saved_seven[1])
+
+
+def test_weights_of_six_classes_under_a_config_of_seven_are_refused(saved, saved_seven):
+    (saved_seven[1] / "model.safetensors").write_bytes((saved[1] / "model.safetensors").read_bytes())
+    with pytest.raises(ModelError, match=r"classifier\.3\.weight is \(6, 128\) and should be \(7, 128\)"):
+        FERModel.from_pretrained(saved_seven[1])

@@ -235,6 +235,24 @@ def test_an_unknown_class_is_refused_by_name(two):
         two.faces[0].heat_map_of("joy")
 
 
+def test_a_model_of_seven_classes_gives_seven_probabilities_and_a_map_of_neutral():
+    model = FERModel(version="v1", seed=0, classes=7)
+    with torch.no_grad():
+        model.classifier[-1].bias[6] = 9.0
+    face = FERPipeline(model, device="cpu")(ASTRONAUT).faces[0]
+    assert tuple(face.probabilities) == (*EMOTIONS, "neutral")
+    assert sum(face.probabilities.values()) == pytest.approx(1, abs=1e-5)
+    assert face.label == "neutral"
+    assert "looks like neutral" in face.sentence
+    expected = grad_cam(model, preprocess(torch.tensor(face.pixels)[None, None]), 6)[0].numpy()
+    np.testing.assert_allclose(face.heat_map_of("neutral"), expected, atol=1e-4)
+
+
+def test_a_model_of_six_classes_has_no_map_of_neutral(two):
+    with pytest.raises(ValueError, match="no class 'neutral'"):
+        two.faces[0].heat_map_of("neutral")
+
+
 def test_without_heat_maps_the_answer_is_the_same_and_asking_for_one_says_why(recognise, two):
     bare = recognise(TWO_FACES, heat_maps=False)
     for face, expected in zip(bare.faces, two.faces, strict=True):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from fer_model.checkpoints import require_same_run
+from fer_model.errors import TrainingError
+from fer_model.hub_files import trained_models
 from fer_model.labels import EMOTIONS
 from fer_model.modeling import FERModel
 from hub_server import Fault
@@ -242,3 +246,83 @@ def test_a_push_that_cannot_succeed_stops_before_the_training(dataset, tmp_path)
 def test_a_tracker_gets_every_epoch(dataset, tmp_path):
     run(*train_command(dataset, tmp_path, epochs=1), "--tracker", "tensorboard")
     assert list((tmp_path / "runs").rglob("events.out.tfevents.*"))
+
+
+# Seven classes
+
+
+@pytest.fixture(scope="module")
+def seven(dataset, tmp_path_factory) -> Path:
+    """The folder in which a training of seven classes was started, and measured."""
+    folder = tmp_path_factory.mktemp("seven")
+    options = ["--version", "v1", "--epochs", 1, "--batch-size", 7, "--threads", 1]
+    run(sys.executable, ROOT / "train.py", "--classes", 7, "--dataset", dataset, *options, cwd=folder)
+    return folder
+
+
+def test_training_with_neutral_goes_to_a_folder_that_no_demo_takes_for_six_classes(seven):
+    assert [path.name for path in (seven / "results").iterdir()] == ["v1-7"]
+    assert trained_models(seven / "results") == []
+    history = json.loads((seven / "results" / "v1-7" / "history.json").read_text())
+    assert history["run"]["classes"] == 7
+    assert history["run"]["images"] == {"train": 42, "validation": 14}
+    assert history["run"]["class_weights"] == pytest.approx([1.0] * 7)
+    assert "--classes 7" in history["run"]["command"]
+    model = FERModel.from_pretrained(seven / "results" / "v1-7" / "models")
+    assert model.class_names == (*EMOTIONS, "neutral")
+
+
+def test_evaluation_takes_the_classes_from_the_model(seven, dataset):
+    evaluate = [sys.executable, ROOT / "evaluate.py", "--model", "results/v1-7/models", "--dataset", dataset]
+    done = run(*evaluate, cwd=seven)
+    folder = seven / "results" / "v1-7"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert (metrics["n"], metrics["private_test"]["n"]) == (7 * TEST_FACES, 7 * TEST_FACES // 2)
+    assert list(metrics["per_class"]) == [*EMOTIONS, "neutral"]
+    assert [sum(row) for row in metrics["confusion_matrix"]] == [TEST_FACES] * 7
+    assert metrics["expectations"] is None
+    assert "about six classes and does not apply to seven" in done.stdout
+    assert "\nneutral " in done.stdout
+    assert len(list((folder / "visualizations").glob("*.png"))) == 6
+    assert "| neutral |" in (folder / "models" / "README.md").read_text()
+
+
+def test_twins_of_seven_classes_are_counted_among_seven(seven, dataset):
+    file = seven / "results" / "data.json"
+    run(sys.executable, "-m", "fer_model.duplicates", "--dataset", dataset, "--output", file)
+    found = json.loads(file.read_text())
+    rows = found["seven_class_test"]["rows_with_twin_in_train"]
+    assert len(rows) == 7 * TEST_FACES, "faces drawn alike under noise are twins all"
+    found["seven_class_test"]["rows_with_twin_in_train"] = rows[:10]
+    file.write_text(json.dumps(found))
+    run(sys.executable, ROOT / "evaluate.py", "--model", "results/v1-7/models", "--dataset", dataset, cwd=seven)
+    metrics = json.loads((seven / "results" / "v1-7" / "metrics.json").read_text())
+    assert metrics["without_twins"]["n"] == 7 * TEST_FACES - 10
+
+
+def test_a_run_of_seven_classes_is_calibrated_anew_on_its_own_validation_images(seven, dataset, tmp_path):
+    folder = shutil.copytree(seven / "results" / "v1-7", tmp_path / "v1-7")
+    FERModel.from_pretrained(folder / "models").save_pretrained(folder / "models")
+    done = run(sys.executable, "-m", "fer_model.recalibrate", folder)
+    assert "unsure below" in done.stdout
+    assert len(FERModel.from_pretrained(folder / "models").class_names) == 7
+
+
+def test_a_run_does_not_go_on_with_other_classes(seven, dataset):
+    command = [sys.executable, ROOT / "train.py", "--version", "v1", "--dataset", dataset, "--batch-size", 7]
+    done = run(*command, "--output-dir", seven / "results" / "v1-7", "--resume", check=False)
+    assert done.returncode == 2
+    assert "classes was 7 and is 6" in done.stderr
+
+
+def test_a_run_from_before_there_was_a_choice_goes_on_with_six_classes(tmp_path):
+    (tmp_path / "history.json").write_text(json.dumps({"run": {"version": "v2"}}))
+    require_same_run(tmp_path / "history.json", {"version": "v2", "classes": 6})
+    with pytest.raises(TrainingError, match="classes was 6 and is 7"):
+        require_same_run(tmp_path / "history.json", {"version": "v2", "classes": 7})
+
+
+def test_another_number_of_classes_is_refused(dataset, tmp_path):
+    done = run(sys.executable, "train.py", "--classes", 5, "--output-dir", tmp_path, check=False)
+    assert done.returncode == 2
+    assert "choose from" in done.stderr

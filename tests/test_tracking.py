@@ -109,6 +109,14 @@ def test_between_two_answers_the_average_is_unsure(pipeline, photo, monkeypatch)
     pipeline.model.set_calibration(temperature=1.0, unsure_below=0.5)
 
 
+def test_all_seven_classes_are_averaged_where_the_model_has_seven(photo):
+    pipeline = FERPipeline(FERModel(version="v1", seed=0, classes=7), device="cpu")
+    first = follow(Tracker(), pipeline, photo, 0.0)
+    probabilities = follow(first, pipeline, photo, 0.1).faces[0].face.probabilities
+    assert tuple(probabilities) == (*EMOTIONS, "neutral")
+    assert probabilities == pytest.approx(first.faces[0].face.probabilities, abs=1e-6)
+
+
 def test_a_crowd_is_cut_to_the_largest_faces(pipeline, monkeypatch):
     monkeypatch.setattr(tracking, "MOST_FACES", 1)
     photo = Image.open(EXAMPLES / "two_faces.jpg").convert("RGB")
