@@ -33,7 +33,8 @@ def test_the_wheel_for_the_hub_holds_the_package_and_nothing_else(wheel):
     listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "fer_model"]
     known = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=False)
     if known.returncode == 0 and known.stdout:
-        assert in_package == set(known.stdout.split())
+        # the demo needs Gradio, and runs from a clone or a Space
+        assert in_package == {name for name in known.stdout.split() if not name.startswith("fer_model/demo/")}
     assert {"fer_model/card_template.md", "fer_model/vendor/centerface/centerface.onnx"} <= in_package
     assert all(".dist-info/" in name for name in names - in_package)
     assert wheel.stat().st_size < 10_000_000
@@ -48,7 +49,8 @@ def test_the_package_asks_for_what_requirements_txt_asks_for_or_less():
     """Its bounds are written twice: someone who only uses a model shall not have to install a trainer."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     requirements = (ROOT / "requirements.txt").read_text().split("\n")
-    assert set(project["dependencies"]) | set(project["optional-dependencies"]["train"]) <= set(requirements)
+    extras = project["optional-dependencies"]
+    assert {*project["dependencies"], *extras["train"], *extras["films"]} <= set(requirements)
 
 
 def test_the_three_lines_of_the_hub_card_run_as_they_are_printed(hub, tmp_path):

@@ -191,7 +191,7 @@ def test_the_app_pulls_its_model_from_the_hub_and_answers(trained, user, tmp_pat
     with running_app(tmp_path, model="tester/trained", environment=user.environment) as app:
         client = Client(app.url, verbose=False)
         answer = client.predict(handle_file(EXAMPLES / "astronaut.jpg"), api_name="/predict")[0]
-        assert "Model: tester/trained" in app.output
+        assert "Model: V1, tester/trained" in app.output
         assert not any(token in app.output for token in TOKENS)
     assert len(answer["faces"]) == 1
     assert sum(answer["faces"][0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
