@@ -31,6 +31,7 @@ except ImportError:
 import torch
 
 from fer_model.demo.look import CSS, JS, theme
+from fer_model.demo.memory import share_arenas
 from fer_model.demo.page import build_page
 from fer_model.demo.versions import Versions
 from fer_model.errors import FERError, ModelError
@@ -72,6 +73,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
+    share_arenas()
     # One thread a picture, and as many pictures as cores: see results/demo.json for what else was measured. Threads
     # that wait for each other also suffer most where a core is shared with other programs.
     torch.set_num_threads(args.threads)
