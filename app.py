@@ -82,7 +82,8 @@ def main(args: argparse.Namespace) -> None:
     page = build_page(versions, examples, spaces.GPU if spaces else lambda function: function)
     for name in versions.names:
         print(f"Model: {name}, {versions.source(name)}", flush=True)
-    # Who comes when so many wait is told so at once: at about 5 answers a second that is half a minute.
+    # Who comes when so many wait is told so at once. With 8 photos a second that is after half a minute; films take
+    # longer, but one at a time of them is worked on beside the photos.
     page.queue(default_concurrency_limit=args.workers, max_size=200)
     try:
         page.launch(
@@ -95,7 +96,7 @@ def main(args: argparse.Namespace) -> None:
             run_history=False,  # would keep visitors' photos in their browser
             show_error=True,
             footer_links=["api"],
-            state_session_capacity=100,  # each holds a photo of at most 8 MB
+            state_session_capacity=100,  # each holds a photo of at most 8 MB, and 0.2 MB for each face
             ssr_mode=False,  # one way of drawing the page, here and on a Space
             mcp_server=True,
             enable_monitoring=False,

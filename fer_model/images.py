@@ -50,6 +50,12 @@ def open_image(source: "str | Path | bytes | Image.Image | np.ndarray") -> Image
         raise ImageError(f"The picture is damaged or cut off ({error}).") from error
 
 
+def shrunk(image: Image.Image, side: int) -> Image.Image:
+    """The image, made smaller where its longer side has more than so many pixels."""
+    scale = min(side / max(image.size), 1.0)
+    return image if scale == 1.0 else image.resize([max(1, round(length * scale)) for length in image.size])
+
+
 @lru_cache(maxsize=1)
 def _readable_formats() -> tuple[str, ...]:
     """Those of `_FORMATS` that this build of Pillow reads; it may come without AVIF or WebP."""

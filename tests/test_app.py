@@ -11,6 +11,7 @@ import time
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import av
 import gradio
 import numpy as np
 import pytest
+from gradio.state_holder import StateHolder
 from gradio_client import Client, handle_file
 from PIL import Image
 
@@ -25,6 +27,7 @@ import app as demo
 from app_fixture import EXAMPLES, ROOT, running_app
 from app_visitors import Answer, Visitor, call_tool
 from fer_model import FERModel
+from fer_model.demo import visitors
 from fer_model.demo.visitors import GONE, for_visitors
 from fer_model.errors import ModelError
 from fer_model.hub_files import default_model
@@ -522,3 +525,16 @@ def test_the_page_keeps_no_history_flags_nothing_and_reports_to_nobody(server, c
     assert config["run_history"] is False
     assert not [event for event in config["dependencies"] if "flag" in event["api_name"]]
     assert "not enabled" in visitor.http.get(f"{server.url}/monitoring/summary").text, "it tells who asked for what"
+
+
+def test_what_gradio_remembers_of_a_visitor_is_dropped_soon_after_they_have_left():
+    page, holder = gradio.Blocks(), StateHolder()
+    page.state_session_capacity = 100
+    holder.set_blocks(page)
+    idle = {"here": 0, "pausing": visitors.KEEP_SECONDS - 5, "asleep": visitors.KEEP_SECONDS + 5}
+    idle |= {"just left": visitors.FORGET_AFTER - 5, "gone": visitors.FORGET_AFTER + 5}
+    for name, seconds in idle.items():
+        holder[name].is_closed = name in ("just left", "gone")
+        holder.time_last_used[name] = datetime.now() - timedelta(seconds=seconds)
+    visitors._forget_sessions_of(page)
+    assert set(holder.session_data) == set(holder.time_last_used) == {"here", "pausing", "just left"}

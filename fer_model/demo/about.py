@@ -8,7 +8,7 @@ import gradio as gr
 
 from fer_model.demo import show
 from fer_model.demo.versions import Versions
-from fer_model.demo.visitors import PRIVACY
+from fer_model.demo.visitors import PRIVACY, for_visitors
 from fer_model.labels import EMOTIONS
 
 LIMITS = f"""
@@ -41,7 +41,7 @@ def about_tab(versions: Versions) -> None:
         first = next(iter(measured))
         pictures = gr.HTML(pictures_of(first, versions.source(first), measured[first]), elem_id="figures")
         chosen.input(
-            lambda name: pictures_of(name, versions.source(name), measured[name]),
+            for_visitors(lambda name: pictures_of(name, versions.source(name), measured[name])),
             chosen,
             pictures,
             api_visibility="private",

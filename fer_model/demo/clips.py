@@ -30,8 +30,6 @@ ROWS_SHOWN = 200
 
 _SHOWN = ["file", "face", "label", "unsure", *EMOTIONS]  # columns of the table on the page
 
-_COLOURS = dict(zip(EMOTIONS, ("#0072b2", "#e69f00", "#56b4e9", "#d55e00", "#009e73", "#cc79a7"), strict=True))
-
 
 class Clips:
     """What the tab and the endpoints do with films and with many pictures."""
@@ -149,8 +147,8 @@ def clips_tab(network: Network, clips: Clips) -> None:
         shown, written, faces, done, said = [], 0, 0, 0, time.monotonic()
         paths = []
         try:
-            for upload in uploads:
-                paths.append(path_of(upload))
+            paths += [Path(upload["path"]) for upload in uploads if upload.get("path")]  # all are to be forgotten
+            paths = [path_of(upload) for upload in uploads]
             total = how_many(paths)
             yield show.progress(0, total, f"0 of {total} pictures done."), *hidden(2)
             with tempfile.TemporaryDirectory() as folder:
@@ -203,7 +201,7 @@ def clips_tab(network: Network, clips: Clips) -> None:
         x="seconds",
         y="probability",
         color="expression",
-        color_map=_COLOURS,
+        color_map=show.COLOURS,
         y_lim=[0, 1],
         label="The face that is seen most often, over time",
         visible=False,
@@ -237,7 +235,7 @@ def clips_tab(network: Network, clips: Clips) -> None:
             )
             pictures_table = gr.File(label="Table (CSV)", visible=False, elem_id="pictures-file")
 
-    # long work waits in a line of its own, one at a time, so that photos are answered meanwhile
+    # long work is done one at a time, so that there is room to answer photos meanwhile
     long = {"preprocess": False, "concurrency_id": "long", "concurrency_limit": 1, "api_visibility": "private"}
     film_run = film_start.click(
         film,
@@ -257,7 +255,7 @@ def clips_tab(network: Network, clips: Clips) -> None:
     pictures_cancel.click(
         lambda: "<p>Cancelled.</p>", None, pictures_message, cancels=[pictures_run], api_visibility="private"
     )
-    folder.upload(lambda uploads: uploads, folder, files, api_visibility="private")
+    folder.upload(for_visitors(lambda uploads: uploads), folder, files, api_visibility="private")
 
 
 def _film_message(table: pd.DataFrame, cut: bool) -> str:

@@ -1,14 +1,14 @@
 """The tab for a webcam: boxes over the visitor's own video, and probabilities that do not flicker.
 
-The video stays in the browser. A frame is sent when the last answer has come, so a slow server or network makes the
-answers rarer and nothing else, and nobody keeps others waiting. What comes back is drawn over the video.
+The visitor's own video is shown, and what comes back is drawn over it. A frame is sent when the last answer has come,
+so a slow server or network makes the answers rarer and nothing else. The server looks at a frame and drops it.
 """
 
 import base64
 import binascii
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import gradio as gr
@@ -17,6 +17,7 @@ from fer_model.demo import show
 from fer_model.demo.network import Network
 from fer_model.demo.visitors import for_visitors
 from fer_model.errors import ImageError
+from fer_model.faces import CROP_MARGIN
 from fer_model.images import open_image
 from fer_model.labels import EMOTIONS
 from fer_model.tracking import Tracker
@@ -30,8 +31,6 @@ MAX_FRAME_BYTES = 2_000_000
 
 CHART_SECONDS = 12
 """How far the chart looks back."""
-
-_COLOURS = ("#0072b2", "#e69f00", "#56b4e9", "#d55e00", "#009e73", "#cc79a7")  # Okabe and Ito's, one a class
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,9 @@ def live_tab(network: Network) -> None:
         if visible:
             largest = visible[0]
             past += ((seconds, largest.number, tuple(largest.face.probabilities.values())),)
-        session = Session(tracker, session.started, past)
+        session = Session(_without_pictures(tracker), session.started, past)
         return (
-            json.dumps(_drawing(tracker, frame.size, wants_maps)),
+            json.dumps({"number": event._data.get("number"), **_drawing(tracker, frame.size, wants_maps)}),
             _chart(session, network.unsure_below(version)),
             session,
         )
@@ -84,6 +83,16 @@ def live_tab(network: Network) -> None:
         trigger_mode="multiple",  # the page sends a frame only after the last answer
         concurrency_id="network",
         api_visibility="private",
+    )
+
+
+def _without_pictures(tracker: Tracker) -> Tracker:
+    """What the next frame needs of this one, and nothing that shows a face."""
+    return replace(
+        tracker,
+        faces=tuple(
+            replace(one, face=replace(one.face, crop=None, pixels=None, heat_maps=None)) for one in tracker.faces
+        ),
     )
 
 
@@ -116,8 +125,7 @@ def _drawing(tracker: Tracker, size: tuple[int, int], wants_maps: bool) -> dict:
                 "tilt": face.tilt,
             }
         )
-    # the time makes every answer another one, or the page would not notice two alike
-    return {"seconds": tracker.seconds, "width": size[0], "height": size[1], "faces": faces}
+    return {"width": size[0], "height": size[1], "faces": faces}
 
 
 def _chart(session: Session, unsure_below: float) -> str:
@@ -139,11 +147,8 @@ def _lines(session: Session) -> str:
         points = " ".join(
             f"{300 + 25 * (seconds - now):.1f},{100 - 98 * shares[index]:.1f}" for seconds, _, shares in session.past
         )
-        lines.append(f'<polyline points="{points}" stroke="{_COLOURS[index]}"><title>{name}</title></polyline>')
-    keys = "".join(
-        f'<li><span style="background:{colour}"></span>{name}</li>'
-        for name, colour in zip(EMOTIONS, _COLOURS, strict=True)
-    )
+        lines.append(f'<polyline points="{points}" stroke="{show.COLOURS[name]}"><title>{name}</title></polyline>')
+    keys = "".join(f'<li><span style="background:{colour}"></span>{name}</li>' for name, colour in show.COLOURS.items())
     return (
         f'<svg class="fer-lines" viewBox="0 0 300 102" preserveAspectRatio="none" role="img" '
         f'aria-label="Probabilities of the largest face over the last {CHART_SECONDS} seconds">{"".join(lines)}</svg>'
@@ -156,7 +161,12 @@ _EMPTY_CHART = "<p>The probabilities of the largest face appear here.</p>"
 
 _CAMERA = _HERE.joinpath("camera.html").read_text(encoding="utf-8")
 
-_CAMERA_JS = _HERE.joinpath("camera.js").read_text(encoding="utf-8").replace("SIZE", str(FRAME_SIZE))
+_CAMERA_JS = (
+    _HERE.joinpath("camera.js")
+    .read_text(encoding="utf-8")
+    .replace("SIZE", str(FRAME_SIZE))
+    .replace("MARGIN", str(CROP_MARGIN))
+)
 _ANSWERS_JS = """
 watch('value', () => { if (props.value && window.ferCamera) window.ferCamera.answered(JSON.parse(props.value)); });
 """

@@ -1,5 +1,6 @@
 """The tab for one photo: its faces, six probabilities each, six heat maps, and what other versions say."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import gradio as gr
@@ -10,7 +11,7 @@ from fer_model.demo import show
 from fer_model.demo.network import Network
 from fer_model.demo.visitors import GONE, KEEP_SECONDS, for_visitors, forget, path_of
 from fer_model.errors import ImageError
-from fer_model.images import open_image
+from fer_model.images import open_image, shrunk
 from fer_model.pipeline import Place, Result
 
 SCREEN_SIZE = 1600
@@ -19,13 +20,21 @@ SCREEN_SIZE = 1600
 ASK = "Give a picture, or try an example."
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a session keeps: the photo as it was given (its path, which may be gone by now) and what was found in it."""
+
+    path: str
+    result: Result
+
+
 def photo_tab(network: Network, examples: list[Path]) -> None:
     """Build the tab, inside a `gr.Tab`."""
     names = network.versions.names
 
-    def answer(photo: Image.Image, version: str, whole: bool, level: bool, compare: bool) -> tuple:
-        result = network.recognise(version, photo, bool(whole), bool(level))
-        return result, 0, *views(result, 0, version, compare), _face_names(result, 0)
+    def answer(path: str, photo: Image.Image, version: str, whole: bool, level: bool, compare: bool) -> tuple:
+        result = _with_small_crops(network.recognise(version, photo, bool(whole), bool(level)))
+        return Seen(path, result), 0, *views(result, 0, version, compare), _face_names(result, 0)
 
     def views(result: Result, index: int, version: str, compare: bool) -> tuple:
         """Message, photo with boxes, the face, its maps and the comparison, for one face of a result."""
@@ -48,7 +57,7 @@ def photo_tab(network: Network, examples: list[Path]) -> None:
             return nothing(ASK)
         path = path_of(upload)
         try:
-            return answer(_for_screen(open_image(path)), version, whole, level, compare)
+            return answer(str(path), shrunk(open_image(path), SCREEN_SIZE), version, whole, level, compare)
         except ImageError as error:  # the last picture's results must not stay beside this sentence
             return nothing(str(error))
         finally:
@@ -56,23 +65,27 @@ def photo_tab(network: Network, examples: list[Path]) -> None:
 
     @for_visitors
     def recognise_again(
-        result: Result | None, upload: dict | None, version: str, whole: bool, level: bool, compare: bool
+        seen: Seen | None, upload: dict | None, version: str, whole: bool, level: bool, compare: bool
     ) -> tuple:
         """After a change of the settings: from the session's copy, since the upload may be gone."""
-        if result is None:
+        if seen is None or upload is None or upload.get("path") != seen.path:  # or another has been given just now
             return recognise_upload(upload, version, whole, level, compare)
-        return answer(result.image, version, whole, level, compare)
+        return answer(seen.path, seen.result.image, version, whole, level, compare)
 
     @for_visitors
-    def show_face(result: Result | None, index: int | None, version: str, compare: bool) -> tuple:
-        if result is None:
+    def show_face(seen: Seen | None, index: int | None, version: str, compare: bool) -> tuple:
+        if seen is None:
             raise ImageError(GONE)
-        return index or 0, *views(result, index or 0, version, compare)
+        return index or 0, *views(seen.result, index or 0, version, compare)
 
     @for_visitors
-    def click_face(result: Result | None, version: str, compare: bool, event: gr.EventData) -> tuple:
+    def show_comparison(seen: Seen | None, index: int, version: str, compare: bool) -> tuple:
+        return show_face(seen, index, version, compare) if seen else (0, ASK, None, None, None, None)
+
+    @for_visitors
+    def click_face(seen: Seen | None, version: str, compare: bool, event: gr.EventData) -> tuple:
         index = int(event._data["face"])
-        return (*show_face(result, index, version, compare), index)
+        return (*show_face(seen, index, version, compare), index)
 
     state = gr.State(time_to_live=KEEP_SECONDS)
     shown = gr.State(0)
@@ -119,6 +132,7 @@ def photo_tab(network: Network, examples: list[Path]) -> None:
     cached = [processing_utils.save_file_to_cache(path, picture.GRADIO_CACHE) for path in examples]
     picture.keep_in_cache.update(cached)
 
+    @for_visitors
     def give_example(event: gr.EventData) -> str:
         return cached[int(event._data["example"])]
 
@@ -157,9 +171,7 @@ def photo_tab(network: Network, examples: list[Path]) -> None:
         **private,
     )
     compare.input(
-        lambda result, index, version, compare: (
-            show_face(result, index, version, compare) if result else (0, ASK, None, None, None, None)
-        ),
+        show_comparison,
         [state, shown, version, compare],
         [shown, *face_views],
         trigger_mode="always_last",
@@ -172,11 +184,15 @@ def photo_tab(network: Network, examples: list[Path]) -> None:
     )
 
 
-def _for_screen(photo: Image.Image) -> Image.Image:
-    scale = min(SCREEN_SIZE / max(photo.size), 1.0)
-    return photo if scale == 1.0 else photo.resize([max(1, round(side * scale)) for side in photo.size])
+def _with_small_crops(result: Result) -> Result:
+    """As large as they are shown: a session keeps them."""
+    faces = tuple(replace(face, crop=shrunk(face.crop, show.MAP_SIDE)) for face in result.faces)
+    return replace(result, faces=faces)
 
 
 def _face_names(result: Result, index: int) -> gr.Radio:
-    choices = [(f"{number}: {face.label}", number - 1) for number, face in enumerate(result.faces, 1)]
+    choices = [
+        (f"{number}: {face.label}{'?' if face.unsure else ''}", number - 1)
+        for number, face in enumerate(result.faces, 1)
+    ]
     return gr.Radio(choices=choices, value=index if choices else None, visible=len(choices) > 1)

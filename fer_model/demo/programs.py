@@ -20,6 +20,7 @@ from fer_model.demo.tools import Tools, take_addresses
 from fer_model.demo.visitors import for_visitors, forget, path_of
 from fer_model.drawing import draw_boxes, overlay
 from fer_model.errors import ImageError
+from fer_model.images import shrunk
 from fer_model.labels import EMOTIONS
 from fer_model.pipeline import Place, Result
 
@@ -56,7 +57,7 @@ def endpoints(network: Network, clips: Clips) -> None:
             forget([path])
         first = overlay(result.faces[0].crop, result.faces[0].heat_map) if result.faces else None
         answer = as_json(result, version or network.versions.default)
-        return answer, _one_of_its_kind(_small(draw_boxes(result))), first and _one_of_its_kind(first)
+        return answer, _one_of_its_kind(shrunk(draw_boxes(result), _LARGEST_ANSWER)), first and _one_of_its_kind(first)
 
     @for_visitors
     def heat_map(
@@ -240,11 +241,6 @@ def as_json(result: Result, version: str) -> dict:
             for face in result.faces
         ],
     }
-
-
-def _small(picture: Image.Image) -> Image.Image:
-    scale = min(_LARGEST_ANSWER / max(picture.size), 1.0)
-    return picture if scale == 1.0 else picture.resize([max(1, round(side * scale)) for side in picture.size])
 
 
 def _one_of_its_kind(picture: Image.Image) -> Image.Image:

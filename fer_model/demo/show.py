@@ -20,6 +20,9 @@ from fer_model.pipeline import Face, Result
 MAP_SIDE = 160
 """Pixels a side of the pictures in the strip of maps."""
 
+COLOURS = dict(zip(EMOTIONS, ("#0072b2", "#e69f00", "#56b4e9", "#d55e00", "#009e73", "#cc79a7"), strict=True))
+"""Of each class in charts, told apart by the colour-blind, too (Okabe and Ito)."""
+
 CHOOSE = """
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button');

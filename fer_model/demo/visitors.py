@@ -5,10 +5,12 @@ import functools
 import inspect
 import logging
 import os
+import shutil
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from pathlib import Path
 from weakref import WeakSet
 
@@ -27,14 +29,15 @@ FORGET_AFTER = 60.0
 """Seconds after the answer for which an upload stays: the page fetches its preview of it in that time, and another
 visitor, who gave the same file, may still be waiting for an answer about it."""
 
-KEEP_SECONDS = 600
-"""What was made for a visitor to download, and their session's results, are deleted when they are this old."""
+KEEP_SECONDS = 540
+"""What was made for a visitor to download, an upload that nobody asked about, and a session's results are deleted when
+they are this old, or at the next search after it: within ten minutes."""
 
 DELETE_EVERY = 60
 """Seconds between two searches for what is old enough."""
 
 PRIVACY = (
-    "Nothing is stored: what you give is deleted one minute after the answer, what was made of it after ten. "
+    "Nothing is stored: what you give is deleted one minute after the answer, and everything within ten minutes. "
     "No history, no flagging, no analytics."
 )
 
@@ -135,12 +138,46 @@ def _clean_for_ever() -> None:
                     _delete(path, lambda status, given=given: status.st_ctime_ns == given)
             if now >= search:
                 search = now + DELETE_EVERY
-                for files in [files for page in list(_pages) for files in list(page.temp_file_sets)]:
-                    for name in files.copy():  # a copy is made in one step, whoever adds to it meanwhile
-                        if _delete(Path(name), lambda status: time.time() - status.st_ctime > KEEP_SECONDS):
-                            files.discard(name)
+                for page in list(_pages):
+                    _delete_files_of(page)
+                    _forget_sessions_of(page)
+                _delete_links()
         except Exception:
             logging.exception("Deleting visitors' files failed; it is tried again")
+
+
+def _delete_files_of(page: gr.Blocks) -> None:
+    """What Gradio has made or taken in for the page, once it is old; but not what is still to be looked at."""
+    waiting = "".join(str(event.data.data) for event in list(page._queue.event_ids_to_events.values()) if event.data)
+    for files in list(page.temp_file_sets):
+        for name in files.copy():  # a copy is made in one step, whoever adds to it meanwhile
+            if name not in waiting and _delete(Path(name), lambda status: _age(status) > KEEP_SECONDS):
+                files.discard(name)
+
+
+def _forget_sessions_of(page: gr.Blocks) -> None:
+    """Drop what Gradio remembers of visitors: it would keep the results of a closed tab for an hour, and what an open
+    one shows, pictures included, until a hundred others have come."""
+    holder = page.state_holder
+    for name, used in list(holder.time_last_used.items()):
+        idle = (datetime.now() - used).total_seconds()
+        session = holder.session_data.get(name)
+        if idle > (FORGET_AFTER if session is None or session.is_closed else KEEP_SECONDS):
+            with holder.lock:
+                holder.session_data.pop(name, None)
+                holder.time_last_used.pop(name, None)
+
+
+def _delete_links() -> None:
+    """Gradio writes a session to a file for whoever asks for a link to it (`/gradio_api/deep_link`)."""
+    for folder in Path(get_upload_folder(), "deep_links").glob("*"):
+        with contextlib.suppress(OSError):
+            if _age(folder.stat()) > KEEP_SECONDS:
+                shutil.rmtree(folder)
+
+
+def _age(status: os.stat_result) -> float:
+    return time.time() - status.st_ctime
 
 
 def _delete(path: Path, wanted: Callable[[os.stat_result], bool]) -> bool:
