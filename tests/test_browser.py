@@ -442,6 +442,22 @@ def test_pictures_and_a_zip_become_one_table(visit, tmp_path):
     assert visitor.complaints == []
 
 
+def test_a_folder_becomes_a_table(visit, tmp_path):
+    (tmp_path / "holiday" / "deep").mkdir(parents=True)
+    for name in ("holiday/two.jpg", "holiday/deep/again.jpg"):
+        (tmp_path / name).write_bytes((EXAMPLES / "two_faces.jpg").read_bytes())
+    visitor = visit()
+    visitor.open_tab("Films and many pictures")
+    page = visitor.page
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Take a folder").click()
+    chooser.value.set_files(str(tmp_path / "holiday"))
+    page.wait_for_selector("#pictures .file-preview")
+    page.locator("#pictures-start").click()
+    visitor.expect_text("#pictures-message", "4 faces in 2 pictures")
+    assert visitor.complaints == []
+
+
 def test_what_is_no_film_is_a_sentence(visit, tmp_path):
     with wave.open(str(tmp_path / "sound.wav"), "wb") as sound:
         sound.setnchannels(1)
