@@ -125,7 +125,7 @@ def _drawing(tracker: Tracker, size: tuple[int, int], wants_maps: bool) -> dict:
                 "tilt": face.tilt,
             }
         )
-    return {"width": size[0], "height": size[1], "faces": faces}
+    return {"seconds": tracker.seconds, "width": size[0], "height": size[1], "faces": faces}
 
 
 def _chart(session: Session, unsure_below: float) -> str:
