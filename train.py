@@ -4,6 +4,7 @@
     accelerate launch --mixed_precision bf16 train.py --version v2 --channels-last --compile
     accelerate launch --multi_gpu --num_processes 4 train.py --version v2
     python train.py --version v2 --limit 512 --epochs 1 --output-dir /tmp/try      # a quick try
+    accelerate launch train.py --version v3 --init results/v3/models --lr 0.02     # go on from trained weights
 
 Precision, devices and processes are the launcher's (`accelerate launch --help`, `accelerate config`).
 Results go to results/VERSION: models/ (best weights by validation accuracy, config, card),
@@ -22,8 +23,8 @@ from fer_model import cli, losses, plots, training
 from fer_model.configs import CONFIGS, Recipe, changed, folder_name
 from fer_model.hub import prepare_push, push_folder, write_card
 from fer_model.labels import COUNTS, EMOTIONS
-from fer_model.modeling import FERModel
 from fer_model.splitting import validation_split
+from fer_model.starting import starting_point
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -55,6 +56,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="NAME=VALUE",
         help="any other option of the recipe, such as focal=2 or augmentation.mixup=0.2; see fer_model/configs.py",
     )
+    parser.add_argument(
+        "--init",
+        metavar="MODEL",
+        help="begin at the weights of a folder or Hub id instead of random ones: to fine-tune, or as the next cycle of "
+        "warm restarts (arXiv 1608.03983); the history keeps the runs before",
+    )
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on from the last finished epoch in the output folder")
     again.add_argument("--overwrite", action="store_true", help="begin anew although the output folder holds a run")
@@ -83,7 +90,8 @@ def main(args: argparse.Namespace) -> dict:
     train, validation = validation_split(
         everything, args.limit, recipe.validation_fraction, args.seed, recipe.together, accelerator.is_main_process
     )
-    model = FERModel(version=args.version, seed=args.seed, classes=args.classes)
+    start = starting_point(args.version, args.classes, args.seed, args.init, output_dir if args.resume else None)
+    model = start.model
     labels = torch.cat([train.labels, validation.labels])
     weights = losses.class_weights(labels, recipe.weight_power, args.classes)
     accelerator.print(
@@ -93,7 +101,7 @@ def main(args: argparse.Namespace) -> dict:
     if args.tracker:
         accelerator.init_trackers("fer", config={"version": args.version, "lr": recipe.lr, "seed": args.seed})
     history = training.fit(
-        model,
+        start,
         train,
         validation,
         weights,
@@ -138,7 +146,7 @@ def _command(args: argparse.Namespace, accelerator) -> str:
     launch = ["accelerate", "launch", "--num_processes", str(accelerator.num_processes)]
     launch += ["--mixed_precision", accelerator.mixed_precision]
     own = ["train.py", "--version", args.version, "--dataset", args.dataset]
-    for flag in ("classes", "dataset_revision", "limit", "epochs", "batch_size", "lr", "seed", "threads"):
+    for flag in ("classes", "dataset_revision", "limit", "init", "epochs", "batch_size", "lr", "seed", "threads"):
         if getattr(args, flag) is not None:
             own += ["--" + flag.replace("_", "-"), str(getattr(args, flag))]
     own += [word for assignment in args.set for word in ("--set", assignment)]

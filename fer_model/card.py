@@ -10,8 +10,9 @@ from pathlib import Path
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from fer_model.configs import DEFAULT_DATASET, folder_name, title
+from fer_model.configs import CONFIGS, DEFAULT_DATASET, folder_name, title
 from fer_model.errors import FERError
+from fer_model.histories import all_epochs, length
 from fer_model.labels import COUNTS, EMOTIONS
 
 TEMPLATE = Path(__file__).parent / "card_template.md"
@@ -57,6 +58,7 @@ def render(
         parameters=parameters,
         emotions=emotions,
         number=COUNTS[len(emotions)],
+        input_size=CONFIGS[version].architecture.input_size,
         source=repo_id or folder,
         wheel=wheel,
         metrics=metrics,
@@ -279,17 +281,28 @@ def _summary(metrics: dict | None) -> str:
 def _training(history: dict) -> str:
     run = history["run"]
     precision = {"no": "float32", "bf16": "bfloat16 mixed precision", "fp16": "float16 mixed precision"}
-    seconds = sum(row["seconds"] for row in history["epochs"])
+    epochs = all_epochs(history)
+    seconds = sum(row["seconds"] for row in epochs)
     processes = f"{run['num_processes']} process{'es' if run['num_processes'] > 1 else ''}"
-    sizes = list(dict.fromkeys(row["size"] for row in history["epochs"] if "size" in row))
+    sizes = list(dict.fromkeys(row["size"] for row in epochs if "size" in row))
     shown = f" Training images of {' and then '.join(map(str, sizes))} pixels a side." if sizes else ""
+    init = run.get("init")
+    began = f" It began at the weights of `{init['model']}`{_before(history)}." if init else ""
     return (
         f"{_recipe(run['recipe'])} on {processes}.{shown} {_augmentation(run['recipe']['augmentation'])}. "
         f"{run['images']['train']:,} training and {run['images']['validation']:,} validation images"
         f"{', no photo on both sides' if run['recipe'].get('together') else ''}, seed {run['seed']}, "
         f"{precision.get(run['mixed_precision'], run['mixed_precision'])}, on {run['environment']['processor']} "
-        f"({run['environment']['device']}, {run['environment']['threads']} threads), {seconds / 60:.0f} minutes."
+        f"({run['environment']['device']}, {run['environment']['threads']} threads), {seconds / 60:.0f} minutes.{began}"
     )
+
+
+def _before(history: dict) -> str:
+    """The runs that a run went on from, in words."""
+    if not history.get("earlier"):
+        return ", of whose training nothing was recorded"
+    rates = " and ".join(f"{run['run']['recipe']['lr']:g}" for run in history["earlier"])
+    return f"; {length(history)} epochs in all, the earlier ones at {rates}; minutes and pixels are all those"
 
 
 def _recipe(recipe: dict) -> str:

@@ -157,6 +157,7 @@ CONFIGS = {
             convs=(2, 2, 3, 2),
             channel_attention=True,
             spatial_attention=True,
+            input_size=48,
         ),
         Recipe(
             lr=0.05,
@@ -164,6 +165,7 @@ CONFIGS = {
             batch_size=64,
             epochs=60,
             patience=60,  # the schedule ends at a rate of zero, and every epoch of it counts
+            validation_fraction=0.1,
             together=True,
             optimizer="sgd",
             decay_weights_only=True,

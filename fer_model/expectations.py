@@ -1,5 +1,6 @@
 """What the design of V2 promised, checked against what was measured."""
 
+from fer_model.histories import all_epochs
 from fer_model.labels import EMOTIONS
 
 MIN_ACCURACY = 0.5
@@ -49,7 +50,7 @@ def _improvement(history: dict | None) -> tuple[float | None, int]:
     """Best minus first validation accuracy, and how many later epochs set a new best."""
     if not history or not history["epochs"]:
         return None, 0
-    accuracies = [row["validation_accuracy"] for row in history["epochs"]]
+    accuracies = [row["validation_accuracy"] for row in all_epochs(history)]
     new_bests = sum(value > max(accuracies[:index]) for index, value in enumerate(accuracies) if index > 0)
     return max(accuracies) - accuracies[0], new_bests
 

@@ -92,7 +92,7 @@ def draw(model: FERModel, test: FERData, logits: Tensor, metrics: dict, history:
 def mean_grad_cams(
     model: FERModel, faces: FERData
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, int]]:
-    """Mean face and mean Grad-CAM for the true class, by class, (64, 64) in [0, 1], and the counts."""
+    """Mean face and mean Grad-CAM for the true class, by class, (S, S) in [0, 1], and the counts."""
     device = next(model.parameters()).device
     means, maps, counts = {}, {}, {}
     with tqdm(total=len(faces), desc="Grad-CAM", unit="image", leave=False) as bar:

@@ -97,8 +97,9 @@ class FERModel(
     pipeline_tag="image-classification",
     tags=["facial-expression-recognition", "fer2013", "pytorch"],
 ):
-    """Facial-expression network: images (B, 3, 64, 64) in [-1, 1] -> logits (B, 6), or (B, 7) with neutral.
+    """Facial-expression network: images (B, 3, S, S) in [-1, 1] -> logits (B, 6), or (B, 7) with neutral.
 
+    S is `input_size`: 64 pixels, and 48, as many as FER2013's own images have, from V3 on.
     `FERModel(version="v2", classes=6)` builds an untrained network; `class_names` are its classes, in the
     order of its logits. Its weights depend on `seed` alone:
     convolutions He-normal (He et al. 2015, fan-out), fully connected layers Glorot-uniform

@@ -36,8 +36,8 @@ class Face:
     score: the detector's confidence in [0, 1]; None where the whole picture was taken as the face.
     probabilities: {class name: probability}, calibrated, in class order, summing to 1.
     crop: the square cut out, RGB.
-    pixels: what the network saw, uint8 (48, 48), before enlarging to 64 x 64.
-    heat_maps: Grad-CAM for every class, in class order, float32 (classes, 64, 64) in [0, 1]; None if not asked for.
+    pixels: what the network saw, uint8 (48, 48), before enlarging to S x S, the model's `input_size`.
+    heat_maps: Grad-CAM for every class, in class order, float32 (classes, S, S) in [0, 1]; None if not asked for.
     unsure: the highest probability is below the model's threshold; the answer may well be wrong.
     tilt: degrees by which the face is turned clockwise in the photo, and by which its crop was turned back.
     """
@@ -58,11 +58,11 @@ class Face:
 
     @property
     def heat_map(self) -> np.ndarray:
-        """Grad-CAM for the predicted class, float32 (64, 64) in [0, 1]."""
+        """Grad-CAM for the predicted class, float32 (S, S) in [0, 1]."""
         return self.heat_map_of(self.label)
 
     def heat_map_of(self, emotion: str) -> np.ndarray:
-        """Grad-CAM for any class: float32 (64, 64), values in [0, 1].
+        """Grad-CAM for any class: float32 (S, S), values in [0, 1].
 
         Raises:
             ValueError: there is no class of that name, or the heat maps were not asked for.
@@ -177,7 +177,7 @@ class FERPipeline:
         )
 
     def _classify(self, pixels: torch.Tensor, heat_maps: bool) -> tuple[torch.Tensor, np.ndarray | None]:
-        """uint8 (N, 1, 48, 48) -> probabilities (N, classes) and, if asked for, heat maps (N, classes, 64, 64)."""
+        """uint8 (N, 1, 48, 48) -> probabilities (N, classes) and, if asked for, heat maps (N, classes, S, S)."""
         probabilities, maps = [], []
         for part in pixels.split(_FACES_AT_ONCE):
             part = part.to(self.device)

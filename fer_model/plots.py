@@ -1,9 +1,12 @@
 """Pictures of a training run and of a measurement, as PNG files."""
 
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+
+from fer_model.histories import all_epochs
 
 _BLUE, _ORANGE, _GREY = "#3b6fb6", "#e08b2c", "#8a8a8a"
 
@@ -14,17 +17,23 @@ MIN_FACES_IN_MEAN = 20
 def training_curves(history: dict, path: Path) -> None:
     """Loss and accuracy by epoch, training and validation, with the best epoch marked.
 
+    The runs that led to the weights it began with come first, each set off by a line.
+
     Args:
         history: as `training.fit` returns it, with at least one epoch.
     """
-    rows = history["epochs"]
-    epochs = [row["epoch"] for row in rows]
+    rows = all_epochs(history)
+    epochs = range(1, len(rows) + 1)
+    starts = list(accumulate(len(run["epochs"]) for run in history.get("earlier", [])))
+    best = (starts or [0])[-1] + history["best_epoch"]
     figure = Figure(figsize=(10, 4), layout="constrained")
     panels = figure.subplots(1, 2)
     for axes, name, scale in zip(panels, ("loss", "accuracy"), (1, 100), strict=True):
         for part, colour in (("train", _BLUE), ("validation", _ORANGE)):
             axes.plot(epochs, [scale * row[f"{part}_{name}"] for row in rows], "o-", ms=3, color=colour, label=part)
-        axes.axvline(history["best_epoch"], color=_GREY, ls=":", label=f"best epoch ({history['best_epoch']})")
+        axes.axvline(best, color=_GREY, ls=":", label=f"best epoch ({best})")
+        for start in starts:
+            axes.axvline(start + 0.5, color=_GREY, lw=0.8)
         axes.set(xlabel="epoch", ylabel="accuracy, %" if name == "accuracy" else "weighted cross-entropy")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)

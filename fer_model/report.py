@@ -13,6 +13,7 @@ from pathlib import Path
 from fer_model import card
 from fer_model.configs import CONFIGS, folder_name, title
 from fer_model.errors import FERError
+from fer_model.histories import length
 from fer_model.hub import ROOT, model_card, weights_digest
 from fer_model.labels import COUNTS, EMOTIONS
 from fer_model.modeling import FERModel
@@ -175,7 +176,7 @@ def _row(model: FERModel, metrics: dict, history: dict) -> str:
     cells = (
         title(model.version, len(model.class_names)),
         f"{model.parameter_count:,}",
-        f"{len(history['epochs'])} ({history['best_epoch']})",
+        f"{length(history)} ({history['best_epoch']})",
         f"**{_percent(metrics['accuracy'])}** ({low}–{high})",
         *(
             _percent(metrics[part]["accuracy"]) if metrics.get(part) else "–"

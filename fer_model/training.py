@@ -35,6 +35,7 @@ from fer_model.machine import environment, share_cores, warn_of_slow_precision
 from fer_model.metrics import FERMetric
 from fer_model.modeling import FERModel
 from fer_model.optimizing import make_average, make_optimizer, make_schedule
+from fer_model.starting import Start, check_validation
 from fer_model.views import logits_over_views
 
 EVALUATION_BATCH = 128
@@ -88,7 +89,7 @@ def make_accelerator(
 
 
 def fit(
-    model: FERModel,
+    start: Start,
     train: FERData,
     validation: FERData,
     weights: Tensor,
@@ -108,6 +109,7 @@ def fit(
     gives, on a CPU, the same history (but for the seconds) as one that was not.
 
     Args:
+        start: the network to train, from `starting_point`.
         weights: class weights, one for each of the model's classes, from `losses.class_weights`.
         resume: go on from the last checkpoint in `output_dir`, if there is one.
         overwrite: begin anew although `output_dir` holds an unfinished run.
@@ -116,7 +118,8 @@ def fit(
     Returns:
         The history: {"run": {...}, "epochs": [{epoch, train_loss, train_accuracy, validation_loss,
         validation_accuracy, validation_macro_recall, seconds, images_per_second, learning_rate, size,
-        training_flops}], "best_epoch", "stopped"}.
+        training_flops}], "best_epoch", "stopped", "earlier": histories of the runs that led to the weights
+        that this one began with, oldest first}.
 
     Raises:
         TrainingError: an unfinished run is in the way, the resumed run was started with other
@@ -125,8 +128,10 @@ def fit(
     checkpoints = output_dir / "checkpoints"
     # how many epochs there may be is no part of a run's settings, unless the schedule stretches over them
     stretches = recipe.cosine or recipe.share_at_end
+    model = start.model
     run = {
         **(about or {}),
+        "init": start.init,
         "version": model.version,
         "classes": len(model.class_names),
         "seed": seed,
@@ -140,6 +145,9 @@ def fit(
         "channels_last": channels_last,
         "environment": environment(accelerator.device),
     }
+    warning = check_validation(start, run)
+    if warning:
+        accelerator.print(f"Warning: {warning}")
     newest = newest_checkpoint(checkpoints)
     if newest and not resume and not overwrite:
         raise TrainingError(
@@ -173,7 +181,7 @@ def fit(
     if newest and resume:
         accelerator.load_state(str(newest))
         accelerator.print(f"resumed {newest}: {len(progress.epochs)} epochs done")
-        write_history(output_dir, _history(run, progress, None), accelerator)
+        write_history(output_dir, _history(run, progress, None, start), accelerator)
     elif resume:
         accelerator.print(f"no checkpoint in {checkpoints}: starting at epoch 1")
 
@@ -217,10 +225,10 @@ def fit(
             save_model(best, output_dir / "models", accelerator)
         save_checkpoint(checkpoints, epoch, accelerator)
         stopped = _stop_reason(progress, recipe)
-        write_history(output_dir, _history(run, progress, stopped), accelerator)
+        write_history(output_dir, _history(run, progress, stopped, start), accelerator)
         accelerator.log({k: v for k, v in row.items() if k != "epoch"}, step=epoch)
         accelerator.print(_row(row))
-    return _history(run, progress, stopped)
+    return _history(run, progress, stopped, start)
 
 
 def predict(
@@ -346,5 +354,11 @@ def _row(row: dict) -> str:
     )
 
 
-def _history(run: dict, progress: Progress, stopped: str | None) -> dict:
-    return {"run": run, "epochs": progress.epochs, "best_epoch": progress.best_epoch, "stopped": stopped}
+def _history(run: dict, progress: Progress, stopped: str | None, start: Start) -> dict:
+    return {
+        "run": run,
+        "epochs": progress.epochs,
+        "best_epoch": progress.best_epoch,
+        "stopped": stopped,
+        "earlier": start.earlier,
+    }

@@ -18,6 +18,10 @@ for _name in ("HF_HUB_CACHE", "HF_DATASETS_CACHE"):  # these would win over HF_H
     os.environ.pop(_name, None)
 
 # these import huggingface_hub
+from PIL import Image  # noqa: E402
+
+from fer_model.modeling import FERModel  # noqa: E402
+from fer_model.pipeline import FERPipeline  # noqa: E402
 from hub_client import HubUser  # noqa: E402
 from hub_server import running_hub  # noqa: E402
 
@@ -41,3 +45,15 @@ def hub():
 def user(hub, tmp_path) -> HubUser:
     """A user of that Hub who may write, with an empty cache."""
     return HubUser(hub, tmp_path / "cache")
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> FERPipeline:
+    """Untrained, for tests in which any answer will do."""
+    return FERPipeline(FERModel(version="v1", seed=0), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def photo() -> Image.Image:
+    """A face and its smaller, mirrored copy, RGB."""
+    return Image.open(Path(__file__).parent.parent / "examples" / "two_faces.jpg").convert("RGB")

@@ -118,8 +118,8 @@ def test_an_upload_shows_answer_boxes_and_six_maps_and_nothing_leaves_this_machi
     assert "1 happiness" in page.inner_text("#boxed")
     assert page.eval_on_selector("#boxed img", "image => [image.naturalWidth, image.naturalHeight]") == [512, 512]
     assert page.eval_on_selector("#face .fer-seen img", "image => [image.naturalWidth, image.naturalHeight]") == [
-        64,
-        64,
+        48,
+        48,
     ]
     assert re.search(r"detector's score .*: \d\d%", page.inner_text("#face"))
     assert len(set(visitor.maps())) == 6

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer_model import FERModel, FERPipeline, films, tracking
+from fer_model import films, tracking
 from fer_model.errors import ImageError
 from fer_model.films import annotate
 from fer_model.labels import EMOTIONS
@@ -22,18 +22,7 @@ from fer_model.pipeline import Face
 from fer_model.tracking import Followed, Tracker, overlap
 
 ROOT = Path(__file__).resolve().parents[1]
-EXAMPLES = ROOT / "examples"
 ORANGE = (255, 140, 0)
-
-
-@pytest.fixture(scope="module")
-def pipeline() -> FERPipeline:
-    return FERPipeline(FERModel(version="v1", seed=0), device="cpu")
-
-
-@pytest.fixture(scope="module")
-def photo() -> Image.Image:
-    return Image.open(EXAMPLES / "two_faces.jpg").convert("RGB")
 
 
 @pytest.fixture(scope="module")

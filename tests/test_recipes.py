@@ -15,6 +15,7 @@ from fer_model.data import FERData, stratified_split
 from fer_model.duplicates import near_pairs, photo_groups
 from fer_model.errors import TrainingError
 from fer_model.modeling import FERModel, SpatialAttention
+from fer_model.starting import Start
 
 PLAIN = Recipe(lr=0.1, weight_decay=0.01)
 
@@ -273,7 +274,7 @@ def test_a_resumed_run_with_schedule_and_average_goes_on_as_if_it_had_not_stoppe
     def run(folder, **options) -> dict:
         accelerator = training.make_accelerator(folder, seed=0)
         model, weights = FERModel(version="v1", seed=0), losses.class_weights(faces.labels)
-        return training.fit(model, faces, faces, weights, recipe, accelerator, folder, seed=0, **options)
+        return training.fit(Start(model), faces, faces, weights, recipe, accelerator, folder, seed=0, **options)
 
     whole = run(tmp_path / "whole")
     with monkeypatch.context() as patch:

@@ -1,7 +1,6 @@
 """Faces followed through frames: one number each, averages over time, and nobody kept for ever."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,18 +9,6 @@ from PIL import Image
 from fer_model import FERModel, FERPipeline, tracking
 from fer_model.labels import EMOTIONS
 from fer_model.tracking import Tracker, follow, overlap
-
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-
-
-@pytest.fixture(scope="module")
-def pipeline() -> FERPipeline:
-    return FERPipeline(FERModel(version="v1", seed=0), device="cpu")
-
-
-@pytest.fixture(scope="module")
-def photo() -> Image.Image:
-    return Image.open(EXAMPLES / "two_faces.jpg").convert("RGB")
 
 
 def moved(photo: Image.Image, right: int) -> Image.Image:
@@ -117,9 +104,8 @@ def test_all_seven_classes_are_averaged_where_the_model_has_seven(photo):
     assert probabilities == pytest.approx(first.faces[0].face.probabilities, abs=1e-6)
 
 
-def test_a_crowd_is_cut_to_the_largest_faces(pipeline, monkeypatch):
+def test_a_crowd_is_cut_to_the_largest_faces(pipeline, photo, monkeypatch):
     monkeypatch.setattr(tracking, "MOST_FACES", 1)
-    photo = Image.open(EXAMPLES / "two_faces.jpg").convert("RGB")
     tracker = follow(Tracker(), pipeline, photo, 0.0)
     assert len(tracker.faces) == 1
     assert overlap(tracker.faces[0].face.box, pipeline(photo).faces[0].box) > 0.6

@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from fer_model.augment import enlarge, to_face
 from fer_model.labels import EMOTIONS
 from fer_model.pipeline import Face, Result
 
@@ -128,8 +127,8 @@ def face(result: Result, index: int, unsure_below: float) -> str:
     return (
         f'<div class="fer-face"><div>{bars(chosen.probabilities, unsure_below)}</div>'
         f'<figure class="fer-seen"><img src="{address(seen(chosen), 0)}" width="64" height="64" '
-        'alt="The face as the network sees it: grey, 64 by 64 pixels">'
-        f"<figcaption>What the network saw: 64 × 64 grey pixels. {' '.join(facts)}</figcaption></figure></div>"
+        'alt="The face as the network sees it: grey, 48 by 48 pixels">'
+        f"<figcaption>What the network saw: 48 × 48 grey pixels. {' '.join(facts)}</figcaption></figure></div>"
     )
 
 
@@ -171,9 +170,8 @@ def comparison(answers: dict[str, Face]) -> str:
 
 
 def seen(chosen: Face) -> Image.Image:
-    """The face as the network gets it: grey, 64 x 64."""
-    grey = enlarge(to_face(Image.fromarray(chosen.pixels))[None])[0, 0]
-    return Image.fromarray((grey.numpy() * 255).round().astype(np.uint8))
+    """The face as the network gets it: grey, 48 x 48, which each version enlarges to its own input size."""
+    return Image.fromarray(chosen.pixels)
 
 
 def coloured(heat_map: np.ndarray) -> Image.Image:

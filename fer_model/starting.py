@@ -1,0 +1,83 @@
+"""Beginning a training at weights that were trained before: fine-tuning, and the next cycle of warm restarts."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fer_model.checkpoints import newest_checkpoint
+from fer_model.configs import title
+from fer_model.errors import TrainingError
+from fer_model.hub import weights_digest
+from fer_model.modeling import FERModel
+
+
+@dataclass
+class Start:
+    """The network at the beginning of a run, and what its history has to say of the time before."""
+
+    model: FERModel
+    init: dict | None = None  # {"model": folder or Hub id, "sha256": of the weights}; None: random weights
+    earlier: list[dict] = field(default_factory=list)  # the histories of the runs before, oldest first
+
+
+def starting_point(version: str, classes: int, seed: int, source: str | None, resumed: Path | None = None) -> Start:
+    """Random weights that depend on `seed` alone, or the trained ones of `source`, a folder or Hub id.
+
+    Args:
+        resumed: the output folder of a run to be resumed. Its checkpoint is what counts then: where `source`
+            is that folder's own models/, they are by now another epoch's.
+
+    Raises:
+        ModelError: `source` cannot be loaded.
+        TrainingError: it is of another version or number of classes.
+    """
+    if source is None:
+        return Start(FERModel(version=version, seed=seed, classes=classes))
+    model = FERModel.from_pretrained(source)
+    if (model.version, len(model.class_names)) != (version, classes):
+        theirs, ours = title(model.version, len(model.class_names)), title(version, classes)
+        raise TrainingError(f"--init {source} holds {theirs}, and {ours} is to be trained; name a model of that kind.")
+    if resumed and newest_checkpoint(resumed / "checkpoints") and (resumed / "history.json").is_file():
+        before = json.loads((resumed / "history.json").read_text(encoding="utf-8"))
+        if (before["run"].get("init") or {}).get("model") == source:
+            return Start(model, before["run"]["init"], before.get("earlier", []))
+    return Start(model, {"model": source, "sha256": weights_digest(model)}, _earlier(Path(source)))
+
+
+def _earlier(models: Path) -> list[dict]:
+    """The histories that led to a run's folder `models`, oldest first; none where nothing was recorded."""
+    path = models.resolve().parent / "history.json"
+    if models.resolve().name != "models" or not path.is_file():
+        return []
+    history = json.loads(path.read_text(encoding="utf-8"))
+    return [*history.pop("earlier", []), history]
+
+
+def check_validation(start: Start, run: dict) -> str | None:
+    """Whether earlier runs may have learned this run's validation images: a warning in words, or None.
+
+    Args:
+        run: the "run" entry of the history that begins.
+
+    Raises:
+        TrainingError: an earlier run had the same dataset, but other validation images.
+    """
+    if start.init is None:
+        return None
+    if not start.earlier:
+        return (
+            f"Nothing is recorded of how {start.init['model']} was trained. If it has seen this run's validation "
+            "images, their accuracy, and the calibration, will be too good."
+        )
+    for before in start.earlier:
+        then = before["run"]
+        if then["images"] == run["images"] and then.get("validation_sha256") == run["validation_sha256"]:
+            continue
+        if then["dataset"] == run["dataset"]:
+            raise TrainingError(
+                f"{start.init['model']} was trained on another split of {run['dataset']} into training and validation "
+                f"images (seed {then['seed']}, {then['images']['validation']:,} for validation), so it has learned "
+                "some of this run's validation images. Use that run's seed, limit and validation options."
+            )
+        return f"{start.init['model']} was trained on {then['dataset']}, in part; its images may be among these."
+    return None

@@ -1,0 +1,121 @@
+"""Trainings that go on from trained weights: `train.py --init`, its history, and what it refuses."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import train
+from fer_model import training
+from fer_model.card import render
+from fer_model.errors import TrainingError
+from fer_model.histories import all_epochs, length
+from fer_model.hub import weights_digest
+from fer_model.modeling import FERModel
+from synthetic import draw_faces, image_table, write_parquet
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Path:
+    faces = image_table(draw_faces(5, seed=0))
+    return write_parquet(tmp_path_factory.mktemp("dataset"), train=faces, test=faces)
+
+
+def run(dataset: Path, folder: Path, *more: str) -> dict:
+    """One `train.py` of V1 on drawn faces, as small as can be."""
+    options = ["--version", "v1", "--epochs", "1", "--batch-size", "12", "--threads", "1", "--set", "size=16"]
+    options += ["--dataset", str(dataset), "--output-dir", str(folder), *more]
+    return train.main(train.parse_args(options))
+
+
+@pytest.fixture(scope="module")
+def first(dataset, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("first")
+    run(dataset, folder)
+    return folder
+
+
+def test_a_run_begins_at_the_weights_it_is_given(first, dataset, tmp_path):
+    begun = FERModel.from_pretrained(first / "models")
+    history = run(dataset, tmp_path, "--init", str(first / "models"), "--lr", "1e-9", "--seed", "0")
+    ended = FERModel.from_pretrained(tmp_path / "models").state_dict()
+    random = FERModel(version="v1", seed=0).state_dict()
+    for name, weight in begun.named_parameters():
+        torch.testing.assert_close(ended[name], weight.detach(), atol=1e-6, rtol=0)
+    assert not torch.allclose(ended["block3.body.0.weight"], random["block3.body.0.weight"], atol=1e-6)
+    assert history["run"]["init"] == {"model": str(first / "models"), "sha256": weights_digest(begun)}
+
+
+def test_a_chain_of_runs_keeps_all_their_histories(first, dataset, tmp_path):
+    second, third = tmp_path / "second", tmp_path / "third"
+    run(dataset, second, "--init", str(first / "models"), "--lr", "0.001")
+    history = run(dataset, third, "--init", str(second / "models"), "--lr", "0.002")
+    assert [run["run"]["recipe"]["lr"] for run in history["earlier"]] == [3e-4, 0.001]
+    assert not any("earlier" in run for run in history["earlier"])
+    assert length(history) == "1 + 1 + 1"
+    assert all_epochs(history) == [row for run in (*history["earlier"], history) for row in run["epochs"]]
+    text = render("v1", 1, history=history).replace("\n", " ")
+    assert f"It began at the weights of `{second / 'models'}`; 1 + 1 + 1 epochs in all" in text
+    assert "the earlier ones at 0.0003 and 0.001" in text
+
+
+def test_a_run_that_replaces_the_weights_it_began_with_resumes_like_an_uninterrupted_one(
+    first, dataset, tmp_path, monkeypatch
+):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for folder in (whole, parts):
+        shutil.copytree(first, folder)
+        shutil.rmtree(folder / "checkpoints")
+    arguments = ["--epochs", "2", "--set", "validation_fraction=0.2"]
+    expected = run(dataset, whole, "--init", str(whole / "models"), *arguments)
+    with monkeypatch.context() as patch:
+        real = training.write_history
+
+        def killed(folder, history, accelerator):
+            real(folder, history, accelerator)
+            raise KeyboardInterrupt
+
+        patch.setattr(training, "write_history", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(dataset, parts, "--init", str(parts / "models"), *arguments)
+    resumed = run(dataset, parts, "--init", str(parts / "models"), *arguments, "--resume")
+    assert [row["train_loss"] for row in resumed["epochs"]] == [row["train_loss"] for row in expected["epochs"]]
+    assert len(resumed["epochs"]) == 2
+    assert resumed["earlier"] == expected["earlier"] and len(resumed["earlier"]) == 1
+    assert resumed["run"]["init"]["sha256"] == expected["run"]["init"]["sha256"]
+
+
+@pytest.mark.parametrize("change", [("--seed", "1"), ("--set", "validation_fraction=0.4"), ("--limit", "20")])
+def test_validation_images_that_were_learned_before_are_refused(first, dataset, tmp_path, change):
+    with pytest.raises(TrainingError, match="it has learned some of this run's validation images"):
+        run(dataset, tmp_path, "--init", str(first / "models"), *change)
+
+
+def test_weights_of_unknown_origin_are_taken_with_a_warning(first, dataset, tmp_path, capsys):
+    shutil.copytree(first / "models", tmp_path / "found")
+    history = run(dataset, tmp_path / "run", "--init", str(tmp_path / "found"))
+    assert "Warning: Nothing is recorded of how" in capsys.readouterr().out
+    assert history["earlier"] == []
+    assert "of whose training nothing was recorded" in render("v1", 1, history=history)
+
+
+def test_another_dataset_is_allowed_with_a_warning(first, tmp_path, capsys):
+    faces = image_table(draw_faces(5, seed=7))
+    other = write_parquet(tmp_path / "other", train=faces, test=faces)
+    history = run(other, tmp_path / "run", "--init", str(first / "models"))
+    assert "its images may be among these" in capsys.readouterr().out
+    assert len(history["earlier"]) == 1
+
+
+def test_weights_of_another_version_are_refused(first, dataset, tmp_path):
+    with pytest.raises(TrainingError, match="holds V1, and V2 is to be trained"):
+        run(dataset, tmp_path, "--version", "v2", "--init", str(first / "models"))
+
+
+def test_the_command_in_the_history_names_the_weights_too(first, dataset, tmp_path):
+    history = run(dataset, tmp_path, "--init", str(first / "models"))
+    assert f"--init {first / 'models'}" in history["run"]["command"]
+    written = json.loads((tmp_path / "history.json").read_text())
+    assert written["run"]["command"] == history["run"]["command"]
