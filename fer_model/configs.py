@@ -180,10 +180,14 @@ CONFIGS = {
             augmentation=Augmentation(shrink=0.75, enlarge=1.1, brightness=0.1, contrast=0.2, erasing=0.4),
         ),
     ),
-    # not a design of its own, but the step between V1 and V2 that the ablation needs
+    # not designs of their own, but the steps between them that the ablations need
     "v1-four-blocks": Config(
         Architecture(filters=(64, 128, 256, 512), convs=(2, 2, 3, 2), channel_attention=False),
         Recipe(lr=3e-4, weight_decay=0.0),
+    ),
+    "v2-48-pixels": Config(
+        Architecture(filters=(64, 128, 256, 512), convs=(2, 2, 3, 2), channel_attention=True, input_size=48),
+        Recipe(lr=1e-4, weight_decay=1e-4, size=48, size_at_end=48),
     ),
 }
 

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from dataclasses import replace
 
 import pytest
 
@@ -50,6 +51,21 @@ def test_every_row_of_a_study_names_a_version_and_options_that_exist(name):
         words = list(row.arguments)
         recipe = CONFIGS[words[words.index("--version") + 1]].recipe
         changed(recipe, [words[i + 1] for i, word in enumerate(words) if word == "--set"])
+
+
+def test_the_way_from_v2_to_v3_begins_at_the_one_recipe_and_ends_at_the_other():
+    study = ablation.STUDIES["v2-to-v3"]
+    versions = [row.arguments[1] for row in study.rows]
+    recipes = []
+    for row, version in zip(study.rows, versions, strict=True):
+        words = [*row.arguments, *study.arguments]
+        recipes.append(changed(CONFIGS[version].recipe, [words[i + 1] for i, w in enumerate(words) if w == "--set"]))
+    assert {(recipe.together, recipe.validation_fraction) for recipe in recipes} == {(True, 0.2)}, "one split for all"
+    steps = versions.index("v3"), next(i for i, row in enumerate(study.rows) if row.name.endswith(": V3"))
+    v2 = replace(CONFIGS["v2"].recipe, size=48, size_at_end=48)
+    ignored = {"epochs": 1, "patience": 1, "together": True, "validation_fraction": 0.2}
+    assert replace(recipes[steps[0]], **ignored) == replace(v2, **ignored)
+    assert replace(recipes[steps[1]], **ignored) == replace(CONFIGS["v3"].recipe, **ignored)
 
 
 def test_the_list_shows_every_row(capsys):
