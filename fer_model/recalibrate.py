@@ -1,8 +1,10 @@
 """Fit the temperature and the threshold of a trained model on its own run's validation images.
 
     python -m fer_model.recalibrate results/v2
+    python -m fer_model.recalibrate results/v3 --half      # and keep the weights in float16: half the download
 
-Training does so by itself; this is for runs that were trained before it did, and needs their dataset.
+Training fits both by itself; this is for runs that were trained before it did, and for rounded weights. It needs the
+run's dataset.
 """
 
 import argparse
@@ -34,6 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("results", type=Path, metavar="FOLDER", help="a run's folder, such as results/v2")
     parser.add_argument("--dataset", metavar="ID_OR_PATH", help="default: the one in the run's history")
+    parser.add_argument("--half", action="store_true", help="round the weights to float16, and store them so")
     parser.add_argument("--skip-corrupt", action="store_true", help="as the run did")
     args = parser.parse_args(argv)
     file = args.results / "history.json"
@@ -47,6 +50,8 @@ def main(argv: list[str] | None = None) -> None:
     everything = load_fer(dataset, "train", revision=run["dataset_revision"], **options)
     fraction, together = run["recipe"]["validation_fraction"], run["recipe"].get("together", False)
     _, validation = validation_split(everything, run["limit"], fraction, run["seed"], together)
+    if args.half:
+        model = model.half().float()  # rounded: what everyone will load
     accelerator = Accelerator(mixed_precision="no")
     prepared, loader = accelerator.prepare(model, batches(validation, EVALUATION_BATCH))
     logits, labels = predict(prepared, loader, accelerator, "calibrating")
@@ -61,7 +66,8 @@ def main(argv: list[str] | None = None) -> None:
         )
     calibrate(model, logits, labels)
     remove_old_results(args.results, accelerator, with_history=False)  # they were measured before this
-    model.cpu().save_pretrained(args.results / "models")
+    model = model.cpu().half() if args.half else model.cpu()
+    model.save_pretrained(args.results / "models")
     write_card(args.results)
     print(f"temperature {model.temperature:.3f}, unsure below {model.unsure_below:.3f}; now measure anew: evaluate.py")
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 from app_fixture import ROOT
-from fer_model import report
+from fer_model import demo_tables
 
 
 def test_a_quick_try_writes_what_the_readme_shows(tmp_path):
@@ -20,7 +20,7 @@ def test_a_quick_try_writes_what_the_readme_shows(tmp_path):
     assert written["photo"]["command"] == "python docs/demo_speed.py --only photo --quick"
     assert 0 < written["photo"]["median_ms"] <= written["photo"]["p95_ms"]
     file.write_text(json.dumps(written))
-    assert "| a photo, by one visitor | " in report.demo_table(tmp_path)
+    assert "| a photo, by one visitor | " in demo_tables.demo_table(tmp_path)
 
 
 def test_a_part_that_does_not_exist_is_named():

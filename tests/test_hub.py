@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard, RepoCard, SpaceCard
 
-from fer_model import card, hub, report
+from fer_model import card, demo_tables, hub, report, tables
 from fer_model.errors import FERError
 from fer_model.expectations import check_expectations
 from fer_model.labels import EMOTIONS
@@ -103,14 +103,14 @@ def test_the_readme_table_is_the_one_of_the_results():
 def test_seven_classes_have_a_row_of_their_own_once_they_are_measured(results, tmp_path):
     (tmp_path / "history.json").write_text(json.dumps({"epochs": [{}], "best_epoch": 1}))
     six = shutil.copytree(results, tmp_path / "all" / "v1").parent
-    before = report.results_table(six)
+    before = tables.results_table(six)
     assert "seven" not in before
     model = FERModel(version="v1", seed=4, classes=7)
     metrics = FERMetric().compute(predictions=[[i == k for k in range(7)] for i in range(7)], references=range(7))
     model.save_pretrained(six / "v1-7" / "models")
     shutil.copy(tmp_path / "history.json", six / "v1-7")
     (six / "v1-7" / "metrics.json").write_text(json.dumps(metrics | {"model_sha256": hub.weights_digest(model)}))
-    *others, row = report.results_table(six).splitlines()
+    *others, row = tables.results_table(six).splitlines()
     assert others == before.splitlines()
     assert row.startswith("| V1, seven classes | 1,813,639 | 1 (1) | **100.0**")
     assert row.endswith("| 100 · 100 · 100 · 100 · 100 · 100 · neutral 100 |")
@@ -128,7 +128,7 @@ LATENCY = {"median_ms": 120.4, "p95_ms": 1300.6}
 def write_demo(folder: Path, **parts: dict) -> str:
     """The README's table of these parts of a demo.json."""
     (folder / "demo.json").write_text(json.dumps({name: MEASURED | part for name, part in parts.items()}))
-    return report.demo_table(folder)
+    return demo_tables.demo_table(folder)
 
 
 def test_the_table_of_the_demo_says_what_was_measured(tmp_path):
@@ -160,7 +160,7 @@ def test_the_table_of_the_demo_says_what_was_measured(tmp_path):
 
 
 def test_the_table_of_the_demo_says_what_was_not_measured(tmp_path):
-    assert "has not been measured" in report.demo_table(tmp_path)
+    assert "has not been measured" in demo_tables.demo_table(tmp_path)
     live = {"over_http": [], "in_browser": {"skipped": "no chromium was found"}}
     table = write_demo(tmp_path, live=live, memory={"skipped": "it is read from Linux's /proc"})
     assert table.count("not measured: ") == 2

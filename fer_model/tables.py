@@ -1,0 +1,148 @@
+"""What was trained and measured, as Markdown for the README."""
+
+import json
+from pathlib import Path
+
+from fer_model.configs import CONFIGS, INPUT_SIZE, folder_name, title
+from fer_model.errors import FERError
+from fer_model.histories import all_epochs, length
+from fer_model.hub import weights_digest
+from fer_model.labels import COUNTS, EMOTIONS
+from fer_model.modeling import FERModel
+from fer_model.training import forward_flops
+
+
+def results_table(results: Path) -> str:
+    """One row a version that has a `metrics.json`, in Markdown; those of seven classes last."""
+    columns = ("parameters", "epochs (best)", "accuracy (95 %)", "ten crops", "PrivateTest", "without twins")
+    columns += ("macro recall", "ECE", "recall " + " · ".join(EMOTIONS))
+    lines = ["| | " + " | ".join(columns) + " |", "|---" * (1 + len(columns)) + "|"]
+    for folder in (results / folder_name(version, classes) for classes in COUNTS for version in CONFIGS):
+        file = folder / "metrics.json"
+        if file.is_file():
+            metrics = json.loads(file.read_text(encoding="utf-8"))
+            model = FERModel.from_pretrained(folder / "models")
+            if metrics["model_sha256"] != weights_digest(model):
+                raise FERError(f"{file} is of another model than the one beside it: run evaluate.py anew.")
+            history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
+            lines.append(_row(model, metrics, history))
+    return "\n".join(lines)
+
+
+def _row(model: FERModel, metrics: dict, history: dict) -> str:
+    low, high = (_percent(value) for value in metrics["accuracy_ci"])
+    recalls = [f"{100 * scores['recall']:.0f}" for scores in metrics["per_class"].values()]
+    recalls[len(EMOTIONS) :] = [f"neutral {recall}" for recall in recalls[len(EMOTIONS) :]]  # the head names six
+    cells = (
+        title(model.version, len(model.class_names)),
+        f"{model.parameter_count:,}",
+        f"{length(history)} ({history['best_epoch']})",
+        f"**{_percent(metrics['accuracy'])}** ({low}–{high})",
+        *(
+            _percent(metrics[part]["accuracy"]) if metrics.get(part) else "–"
+            for part in ("tta", "private_test", "without_twins")
+        ),
+        _percent(metrics["macro_recall"]),
+        f"{metrics['ece']:.3f}",
+        " · ".join(recalls),
+    )
+    return "| " + " | ".join(cells) + " |"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def effort_table(results: Path) -> str:
+    """What the training of every version took, in Markdown, and how soon V3 was as good as V2 became."""
+    lines = ["| | images shown | FLOPs | minutes | precision | processor |", "|---|---|---|---|---|---|"]
+    efforts = {}
+    for version in CONFIGS:
+        file = results / version / "history.json"
+        if file.is_file():
+            history = json.loads(file.read_text(encoding="utf-8"))
+            efforts[version] = _efforts(version, history)
+            shown, flops, seconds = (sum(column) for column in zip(*efforts[version].values(), strict=True))
+            run = history["run"]
+            precision = {"no": "float32", "bf16": "bfloat16"}.get(run["mixed_precision"], run["mixed_precision"])
+            lines.append(
+                f"| {version.upper()} | {shown / 1000:,.0f} thousand | {flops / 1e15:.2f} · 10¹⁵ | {seconds / 60:,.0f} "
+                f"| {precision} | {run['environment']['processor']}, {run['environment']['threads']} threads |"
+            )
+    if "v2" in efforts and "v3" in efforts:
+        lines.append("\n" + _overtaking(*(_history(results, version) for version in ("v2", "v3")), efforts))
+    return "\n".join(lines)
+
+
+def _history(results: Path, version: str) -> dict:
+    return json.loads((results / version / "history.json").read_text(encoding="utf-8"))
+
+
+def _efforts(version: str, history: dict) -> dict[int, tuple[int, float, float]]:
+    """(images shown, FLOPs, seconds) by epoch, counted over all runs from 1; older histories hold no FLOPs."""
+    model = FERModel(version=version)
+    found = []
+    for run in (*history.get("earlier", []), history):
+        images = run["run"]["images"]["train"]
+        for epoch in run["epochs"]:
+            flops = epoch.get("training_flops") or 3 * forward_flops(model, INPUT_SIZE) * images
+            found.append((images, flops, epoch["seconds"]))
+    return dict(enumerate(found, start=1))
+
+
+def _overtaking(v2: dict, v3: dict, efforts: dict) -> str:
+    accuracies = {
+        name: [row["validation_accuracy"] for row in all_epochs(history)] for name, history in (("v2", v2), ("v3", v3))
+    }
+    best = max(accuracies["v2"])
+    epoch = next((index for index, value in enumerate(accuracies["v3"], start=1) if value >= best), None)
+    if epoch is None:
+        return f"V3 has not reached V2's best validation accuracy, {_percent(best)} %."
+    until = {"v2": accuracies["v2"].index(best) + 1, "v3": epoch}
+    flops, seconds = (
+        sum(efforts["v3"][index][column] for index in range(1, until["v3"] + 1))
+        / sum(efforts["v2"][index][column] for index in range(1, until["v2"] + 1))
+        for column in (1, 2)
+    )
+    return (
+        (
+            f"V3 reached V2's best validation accuracy, {_percent(best)} %, in its epoch {epoch}, with {flops:.0%} of the "
+            f"FLOPs and {seconds:.0%} of the seconds that V2 had needed. (Each on its own validation images: V3's are "
+            "photos that occur once, V2's may have copies among those it learned.)"
+        )
+        .replace("%", " %")
+        .replace("  %", " %")
+    )
+
+
+def data_table(results: Path) -> str:
+    """Copies of photos in FER2013, one row a threshold, in Markdown."""
+    data = json.loads((results / "data.json").read_text(encoding="utf-8"))
+    lines = [
+        "| copies | pairs | mirrored | within training | training–test | within test | with two labels | test images "
+        "with one in training | of the six classes |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    near = {f"correlation ≥ {threshold}": counts for threshold, counts in data["near"].items()}
+    for name, counts in {"exact": data["exact"], **near}.items():
+        between = {tuple(key.split(", ")): count for key, count in counts["pairs_between"].items()}
+        inside = between.get(("Training", "Training"), 0)
+        across = sum(count for (a, b), count in between.items() if a == "Training" != b)
+        cells = (
+            name,
+            counts["pairs"],
+            counts["mirrored"],
+            inside,
+            across,
+            counts["pairs"] - inside - across,
+            f"{counts['different_label'] / counts['pairs']:.1%}".replace("%", " %"),
+            counts["test_images_with_one_in_train"],
+            counts["test_images_with_one_in_train_six_classes"],
+        )
+        lines.append("| " + " | ".join(f"{cell:,}" if isinstance(cell, int) else cell for cell in cells) + " |")
+    exact = data["exact"]
+    lines.append(
+        f"\n{exact['extra_copies']:,} of the {sum(data['images'].values()):,} images are exact copies of another "
+        f"({exact['groups']:,} photos); {sum(data['blank'].values())} are of a single grey."
+    )
+    return "\n".join(lines)
