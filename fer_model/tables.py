@@ -105,13 +105,9 @@ def _overtaking(v2: dict, v3: dict, efforts: dict) -> str:
         for column in (1, 2)
     )
     return (
-        (
-            f"V3 reached V2's best validation accuracy, {_percent(best)} %, in its epoch {epoch}, with {flops:.0%} of the "
-            f"FLOPs and {seconds:.0%} of the seconds that V2 had needed. (Each on its own validation images: V3's are "
-            "photos that occur once, V2's may have copies among those it learned.)"
-        )
-        .replace("%", " %")
-        .replace("  %", " %")
+        f"V3 reached V2's best validation accuracy, {_percent(best)} %, in its epoch {epoch}, with {100 * flops:.0f} % "
+        f"of the FLOPs and {100 * seconds:.0f} % of the seconds that V2 had needed. (Each on its own validation images: "
+        "V3's are photos that occur once, V2's may have copies among those it learned.)"
     )
 
 
