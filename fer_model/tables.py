@@ -106,7 +106,7 @@ def _overtaking(v2: dict, v3: dict, efforts: dict) -> str:
     )
     return (
         f"V3 reached V2's best validation accuracy, {_percent(best)} %, in its epoch {epoch}, with {100 * flops:.0f} % "
-        f"of the FLOPs and {100 * seconds:.0f} % of the seconds that V2 had needed. (Each on its own validation images: "
+        f"of the FLOPs and {100 * seconds:.0f} % of the seconds V2 had needed. (Each on validation images of its own: "
         "V3's are photos that occur once, V2's may have copies among those it learned.)"
     )
 

@@ -308,6 +308,19 @@ def test_a_run_of_seven_classes_is_calibrated_anew_on_its_own_validation_images(
     assert len(FERModel.from_pretrained(folder / "models").class_names) == 7
 
 
+def test_weights_rounded_to_float16_are_half_as_large_and_calibrated_as_they_are(seven, dataset, tmp_path):
+    folder = shutil.copytree(seven / "results" / "v1-7", tmp_path / "v1-7")
+    file = folder / "models" / "model.safetensors"
+    full, size = FERModel.from_pretrained(folder / "models"), file.stat().st_size
+    run(sys.executable, "-m", "fer_model.recalibrate", folder, "--half")
+    assert file.stat().st_size == pytest.approx(size / 2, rel=0.01)
+    rounded = FERModel.from_pretrained(folder / "models")
+    for name, weight in rounded.named_parameters():
+        assert weight.dtype == torch.float32
+        assert torch.equal(weight, full.get_parameter(name).half().float())
+    assert not (folder / "metrics.json").exists(), "what was measured was measured of other weights"
+
+
 def test_a_run_does_not_go_on_with_other_classes(seven, dataset):
     command = [sys.executable, ROOT / "train.py", "--version", "v1", "--dataset", dataset, "--batch-size", 7]
     done = run(*command, "--output-dir", seven / "results" / "v1-7", "--resume", check=False)

@@ -1,0 +1,56 @@
+"""The README's tables of trainings, from histories made up for the purpose."""
+
+import json
+
+import pytest
+
+from fer_model import tables
+from fer_model.histories import all_epochs, length
+
+
+def history(version: str, accuracies: list[float], flops: float | None, seconds: float, earlier=()) -> dict:
+    epochs = [{"validation_accuracy": value, "seconds": seconds} for value in accuracies]
+    for row in epochs if flops else ():
+        row["training_flops"] = flops
+    run = {
+        "version": version,
+        "images": {"train": 1000, "validation": 100},
+        "mixed_precision": "no",
+        "environment": {"processor": "Some CPU", "threads": 2},
+    }
+    return {"run": run, "epochs": epochs, "best_epoch": 1, "stopped": None, "earlier": list(earlier)}
+
+
+def write(folder, **histories) -> None:
+    for version, content in histories.items():
+        (folder / version).mkdir()
+        (folder / version / "history.json").write_text(json.dumps(content))
+
+
+def test_what_a_training_took_counts_the_runs_it_began_with(tmp_path):
+    first = history("v3", [0.3, 0.4], 1e15, 60)
+    second = history("v3", [0.5], 2e15, 120, [first])
+    assert length(second) == "2 + 1"
+    assert [row["validation_accuracy"] for row in all_epochs(second)] == [0.3, 0.4, 0.5]
+    write(tmp_path, v3=second)
+    assert "| V3 | 3 thousand | 4.00 · 10¹⁵ | 4 | float32 | Some CPU, 2 threads |" in tables.effort_table(tmp_path)
+
+
+def test_v3_has_overtaken_v2_in_the_first_epoch_that_is_as_good_as_v2s_best(tmp_path):
+    v2 = history("v2", [0.5, 0.6, 0.55], 10e15, 100)  # V2 needed 20e15 FLOPs and 200 s
+    v3 = history("v3", [0.61, 0.5], 2e15, 5, [history("v3", [0.2, 0.4], 1e15, 10)])  # and V3 4e15 and 25 s
+    write(tmp_path, v2=v2, v3=v3)
+    text = tables.effort_table(tmp_path)
+    assert "best validation accuracy, 60.0 %, in its epoch 3, with 20 % of the FLOPs and 12 % of the seconds" in text
+
+
+def test_it_is_said_that_v3_has_not_overtaken_v2(tmp_path):
+    write(tmp_path, v2=history("v2", [0.6], 1e15, 1), v3=history("v3", [0.5], 1e15, 1))
+    assert "V3 has not reached V2's best validation accuracy, 60.0 %." in tables.effort_table(tmp_path)
+
+
+def test_the_flops_of_a_history_that_holds_none_are_counted_at_64_pixels(tmp_path):
+    write(tmp_path, v1=history("v1", [0.5], None, 60))
+    row = next(line for line in tables.effort_table(tmp_path).splitlines() if line.startswith("| V1"))
+    forward = tables.forward_flops(tables.FERModel(version="v1"), 64)
+    assert float(row.split("|")[3].split("·")[0]) == pytest.approx(3 * forward * 1000 / 1e15, abs=0.005)
