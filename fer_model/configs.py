@@ -111,7 +111,7 @@ class Recipe:
     epochs: int = 60  # at most
     patience: int = 10  # epochs without a better validation accuracy before training stops
     validation_fraction: float = 0.2
-    together: bool = False  # all copies of a photo on one side of the validation split
+    together: bool = False  # all copies of a photo on one side of the validation split, which leaves it fewer images
     optimizer: str = "adam"  # adam (decay as an L2 term), adamw (decoupled), or sgd (Nesterov, momentum 0.9)
     decay_weights_only: bool = False  # spare biases and BatchNorm the decay
     warmup: int = 0  # epochs in which the learning rate rises to `lr`
@@ -165,7 +165,6 @@ CONFIGS = {
             batch_size=64,
             epochs=60,
             patience=60,  # the schedule ends at a rate of zero, and every epoch of it counts
-            validation_fraction=0.1,
             together=True,
             optimizer="sgd",
             decay_weights_only=True,

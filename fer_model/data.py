@@ -84,28 +84,27 @@ def stratified_split(labels: Tensor, fraction: float, seed: int, groups: Tensor 
     Each class is rounded by itself to the nearest image, with at least one on either side.
 
     Args:
-        groups: int64 (N,) from `duplicates.photo_groups`: images of one photo share a number. The smaller part
-            is then drawn from photos that occur once, so that no photo is on both sides, nor twice in it.
+        groups: int64 (N,) from `duplicates.photo_groups`: images of one photo share a number. Of the smaller part
+            only the photos that occur once then stay; the others go to the larger one, so that no photo is on both
+            sides. It is thus a part of what it is without `groups`, and of fewer images than `fraction`.
 
     Raises:
-        DataError: a class has fewer than two photos that occur once, where `groups` are given.
+        DataError: a class has no photo in the smaller part that occurs once, where `groups` are given.
     """
     generator = torch.Generator().manual_seed(seed)
-    singles = torch.ones(len(labels), dtype=torch.bool)
-    if groups is not None:
-        singles = torch.bincount(groups, minlength=len(labels))[groups] == 1
-    smaller = []
-    for label in labels.unique():
-        members = ((labels == label) & singles).nonzero().flatten()
-        if groups is not None and len(members) < 2:
-            raise DataError(
-                f"Of the class {EMOTIONS_WITH_NEUTRAL[label]} there are {len(members)} photos that occur once; "
-                "a validation split needs two of each."
-            )
-        count = min(max(round(int((labels == label).sum()) * fraction), 1), len(members) - 1)
-        smaller.append(members[torch.randperm(len(members), generator=generator)[:count]])
     chosen = torch.zeros(len(labels), dtype=torch.bool)
-    chosen[torch.cat(smaller)] = True
+    for label in labels.unique():
+        members = (labels == label).nonzero().flatten()
+        count = min(max(round(len(members) * fraction), 1), len(members) - 1)
+        chosen[members[torch.randperm(len(members), generator=generator)[:count]]] = True
+    if groups is not None:
+        chosen &= torch.bincount(groups, minlength=len(labels))[groups] == 1
+        for label in labels.unique():
+            if not (chosen & (labels == label)).any():
+                raise DataError(
+                    f"Of the class {EMOTIONS_WITH_NEUTRAL[label]} no photo that occurs once came into the validation "
+                    "split; take a larger validation_fraction or another seed."
+                )
     return (~chosen).nonzero().flatten(), chosen.nonzero().flatten()
 
 

@@ -103,7 +103,8 @@ class FERModel(
     `FERModel(version="v2", classes=6)` builds an untrained network; `class_names` are its classes, in the
     order of its logits. Its weights depend on `seed` alone:
     convolutions He-normal (He et al. 2015, fan-out), fully connected layers Glorot-uniform
-    (Glorot & Bengio 2010), biases 0, BatchNorm scale 1 and shift 0.
+    (Glorot & Bengio 2010), biases 0, BatchNorm scale 1 and shift 0. Spatial attention begins at 0, the same for all
+    positions.
 
     `FERModel.from_pretrained(folder_or_hub_id)` loads a trained one, in evaluation mode;
     `save_pretrained` and `push_to_hub` write `config.json`, `model.safetensors` and `README.md`.
@@ -162,6 +163,10 @@ class FERModel(
                 nn.init.xavier_uniform_(module.weight, generator=generator)
             if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
+        for module in self.modules():
+            if isinstance(module, SpatialAttention):
+                # 49 random taps over maps without a negative value would open or close it everywhere at once
+                nn.init.zeros_(module.conv.weight)
 
     def set_calibration(self, temperature: float, unsure_below: float) -> None:
         """What `probabilities` divides logits by, and the highest probability below which an answer is unsure.

@@ -10,7 +10,8 @@ def validation_split(
     """Training and validation images, as a run with these settings has them.
 
     Args:
-        together: keep all copies of a photo on one side (see `duplicates`).
+        together: keep all copies of a photo on one side (see `duplicates`); the validation images are then those
+            of the same split without it, less the photos that occur more than once.
     """
     everything = limited(everything, limit, seed)
     groups = None

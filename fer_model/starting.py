@@ -8,6 +8,7 @@ from fer_model.checkpoints import newest_checkpoint
 from fer_model.configs import title
 from fer_model.errors import TrainingError
 from fer_model.hub import weights_digest
+from fer_model.labels import EMOTIONS
 from fer_model.modeling import FERModel
 
 
@@ -23,25 +24,37 @@ class Start:
 def starting_point(version: str, classes: int, seed: int, source: str | None, resumed: Path | None = None) -> Start:
     """Random weights that depend on `seed` alone, or the trained ones of `source`, a folder or Hub id.
 
+    A version whose parts are all in this one will do; what is new here then begins as in a network of its own.
+
     Args:
         resumed: the output folder of a run to be resumed. Its checkpoint is what counts then: where `source`
             is that folder's own models/, they are by now another epoch's.
 
     Raises:
         ModelError: `source` cannot be loaded.
-        TrainingError: it is of another version or number of classes.
+        TrainingError: it has other classes, or weights that `version` has no place for.
     """
     if source is None:
         return Start(FERModel(version=version, seed=seed, classes=classes))
-    model = FERModel.from_pretrained(source)
-    if (model.version, len(model.class_names)) != (version, classes):
-        theirs, ours = title(model.version, len(model.class_names)), title(version, classes)
-        raise TrainingError(f"--init {source} holds {theirs}, and {ours} is to be trained; name a model of that kind.")
+    trained = FERModel.from_pretrained(source)
+    model = FERModel(version=version, seed=seed, classes=classes)
+    if not _fits(trained, model):
+        theirs, ours = title(trained.version, len(trained.class_names)), title(version, classes)
+        raise TrainingError(
+            f"--init {source} holds {theirs}, whose weights do not fit into {ours}; name a model of that kind."
+        )
+    model.load_state_dict(trained.state_dict(), strict=False)
     if resumed and newest_checkpoint(resumed / "checkpoints") and (resumed / "history.json").is_file():
         before = json.loads((resumed / "history.json").read_text(encoding="utf-8"))
         if (before["run"].get("init") or {}).get("model") == source:
             return Start(model, before["run"]["init"], before.get("earlier", []))
-    return Start(model, {"model": source, "sha256": weights_digest(model)}, _earlier(Path(source)))
+    return Start(model, {"model": source, "sha256": weights_digest(trained)}, _earlier(Path(source)))
+
+
+def _fits(trained: FERModel, model: FERModel) -> bool:
+    """Whether all weights of the one have their place in the other, as V2's have in V3, which has more."""
+    here = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    return all(here.get(name) == tensor.shape for name, tensor in trained.state_dict().items())
 
 
 def _earlier(models: Path) -> list[dict]:
@@ -71,13 +84,25 @@ def check_validation(start: Start, run: dict) -> str | None:
         )
     for before in start.earlier:
         then = before["run"]
-        if then["images"] == run["images"] and then.get("validation_sha256") == run["validation_sha256"]:
-            continue
-        if then["dataset"] == run["dataset"]:
+        if then["dataset"] != run["dataset"]:
+            return f"{start.init['model']} was trained on {then['dataset']}, in part; its images may be among these."
+        if not _within(run, then):
             raise TrainingError(
                 f"{start.init['model']} was trained on another split of {run['dataset']} into training and validation "
                 f"images (seed {then['seed']}, {then['images']['validation']:,} for validation), so it has learned "
-                "some of this run's validation images. Use that run's seed, limit and validation options."
+                "some of this run's validation images. Use that run's seed, limit and validation_fraction."
             )
-        return f"{start.init['model']} was trained on {then['dataset']}, in part; its images may be among these."
     return None
+
+
+def _within(run: dict, then: dict) -> bool:
+    """Whether all validation images of `run` were ones of an earlier run too: the same, or (together) some of them."""
+    settings = [
+        (which["seed"], which["limit"], which["classes"], which["recipe"]["validation_fraction"])
+        for which in (run, {"classes": len(EMOTIONS)} | then)  # the oldest runs do not tell their classes
+    ]
+    same = then.get("validation_sha256", run["validation_sha256"]) == run["validation_sha256"]
+    fewer = run["recipe"]["together"] and not then["recipe"].get("together", False)
+    return (
+        settings[0] == settings[1] and sum(then["images"].values()) == sum(run["images"].values()) and (same or fewer)
+    )

@@ -511,7 +511,7 @@ def test_batches_hold_every_image_once_with_its_label_and_index(shuffle):
 def test_a_class_without_photos_that_occur_once_is_named_also_where_it_is_neutral():
     groups = torch.cat([torch.arange(12), torch.full((3,), 12)])
     labels = torch.cat([torch.arange(12) % 6, torch.full((3,), 6)])
-    with pytest.raises(DataError, match="Of the class neutral there are 0 photos"):
+    with pytest.raises(DataError, match="Of the class neutral no photo that occurs once"):
         stratified_split(labels, 0.2, seed=0, groups=groups)
 
 

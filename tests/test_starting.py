@@ -14,6 +14,7 @@ from fer_model.errors import TrainingError
 from fer_model.histories import all_epochs, length
 from fer_model.hub import weights_digest
 from fer_model.modeling import FERModel
+from fer_model.starting import Start, check_validation, starting_point
 from synthetic import draw_faces, image_table, write_parquet
 
 
@@ -109,9 +110,44 @@ def test_another_dataset_is_allowed_with_a_warning(first, tmp_path, capsys):
     assert len(history["earlier"]) == 1
 
 
-def test_weights_of_another_version_are_refused(first, dataset, tmp_path):
-    with pytest.raises(TrainingError, match="holds V1, and V2 is to be trained"):
+def test_weights_that_do_not_fit_are_refused(first, dataset, tmp_path):
+    with pytest.raises(TrainingError, match="holds V1, whose weights do not fit into V2"):
         run(dataset, tmp_path, "--version", "v2", "--init", str(first / "models"))
+
+
+def test_v3_may_begin_at_v2s_weights_with_spatial_attention_as_new(tmp_path):
+    v2 = FERModel(version="v2", seed=3)
+    v2.save_pretrained(tmp_path / "v2")
+    v3 = starting_point("v3", 6, 0, str(tmp_path / "v2")).model
+    for name, weight in v3.named_parameters():
+        expected = torch.zeros_like(weight) if "spatial" in name else v2.get_parameter(name)
+        assert torch.equal(weight, expected), name
+
+
+@pytest.mark.parametrize(
+    ("change", "accepted"),
+    [
+        ({}, True),
+        ({"together": True}, True),  # the same split, less the photos that occur more than once
+        ({"together": True, "validation_fraction": 0.3}, False),
+        ({"together": True, "seed": 1}, False),
+        ({"seed": 1}, False),
+    ],
+)
+def test_only_splits_whose_validation_images_nobody_learned_are_accepted(change, accepted):
+    recipe = {"validation_fraction": 0.2, "together": False}
+    then = {"dataset": "d", "seed": 0, "limit": None, "recipe": recipe, "images": {"train": 80, "validation": 20}}
+    now = then | {"seed": change.get("seed", 0), "classes": 6}
+    now["recipe"] = recipe | {name: value for name, value in change.items() if name != "seed"}
+    now["validation_sha256"] = "of these"
+    if change:
+        then["validation_sha256"] = "of those"
+    start = Start(FERModel("v1"), {"model": "somewhere", "sha256": ""}, [{"run": then}])
+    if accepted:
+        assert check_validation(start, now) is None
+    else:
+        with pytest.raises(TrainingError, match="some of this run's validation images"):
+            check_validation(start, now)
 
 
 def test_the_command_in_the_history_names_the_weights_too(first, dataset, tmp_path):
