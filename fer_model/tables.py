@@ -92,9 +92,7 @@ def _efforts(version: str, history: dict) -> dict[int, tuple[int, float, float]]
 
 def _overtaking(v2: dict, v3: dict, efforts: dict) -> str:
     if any(run["run"]["version"] != "v3" for run in v3.get("earlier", [])):
-        return (
-            "V3 began at the weights of another version, so this run does not show how soon it would be as good as V2."
-        )
+        return "V3 began at another version's weights, so this run does not show how soon it would be as good as V2."
     accuracies = {
         name: [row["validation_accuracy"] for row in all_epochs(history)] for name, history in (("v2", v2), ("v3", v3))
     }
