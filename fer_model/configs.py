@@ -36,6 +36,7 @@ class Architecture:
     reduction: int = 16  # of Squeeze-and-Excitation
     hidden: int = 128  # units between global average pooling and the logits
     dropout: float = 0.5
+    initial: str = "he"  # random weights: "he", or "uniform", smaller ones that learn sooner (see `FERModel`)
 
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
@@ -158,13 +159,14 @@ CONFIGS = {
             channel_attention=True,
             spatial_attention=True,
             input_size=48,
+            initial="uniform",
         ),
         Recipe(
             lr=0.05,
             weight_decay=5e-4,
             batch_size=64,
-            epochs=60,
-            patience=60,  # the schedule ends at a rate of zero, and every epoch of it counts
+            epochs=64,
+            patience=64,  # the schedule ends at a rate of zero, and every epoch of it counts
             together=True,
             optimizer="sgd",
             decay_weights_only=True,
@@ -175,7 +177,7 @@ CONFIGS = {
             ema=0.999,
             size=40,
             size_at_end=48,
-            share_at_end=0.25,
+            share_at_end=0.4,
             augmentation=Augmentation(shrink=0.75, enlarge=1.1, brightness=0.1, contrast=0.2, erasing=0.4),
         ),
     ),

@@ -101,10 +101,12 @@ class FERModel(
 
     S is `input_size`: 64 pixels, and 48, as many as FER2013's own images have, from V3 on.
     `FERModel(version="v2", classes=6)` builds an untrained network; `class_names` are its classes, in the
-    order of its logits. Its weights depend on `seed` alone:
+    order of its logits. Its weights depend on `seed` alone: in V1 and V2
     convolutions He-normal (He et al. 2015, fan-out), fully connected layers Glorot-uniform
-    (Glorot & Bengio 2010), biases 0, BatchNorm scale 1 and shift 0. Spatial attention begins at 0, the same for all
-    positions.
+    (Glorot & Bengio 2010), biases 0; in V3 weights and biases uniform within 1 / sqrt(fan-in), which is
+    torch's default. Before BatchNorm the size of weights changes nothing but how far a step of SGD moves
+    them, and He's, two to three times as large, moved little. BatchNorm scale 1 and shift 0 in all; spatial
+    attention begins at 0, the same for all positions.
 
     `FERModel.from_pretrained(folder_or_hub_id)` loads a trained one, in evaluation mode;
     `save_pretrained` and `push_to_hub` write `config.json`, `model.safetensors` and `README.md`.
@@ -140,7 +142,7 @@ class FERModel(
             nn.Dropout(architecture.dropout),
             nn.Linear(architecture.hidden, classes),
         )
-        self._initialise(seed)
+        self._initialise(seed, architecture.initial)
         self.set_calibration(temperature=1.0, unsure_below=0.5)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -154,14 +156,22 @@ class FERModel(
         """The last convolution of the last block: `block4.body[-2]` of V2, `block3.body[-2]` of V1."""
         return self.get_submodule(f"block{self.depth}").body[-2]
 
-    def _initialise(self, seed: int) -> None:
+    def _initialise(self, seed: int, kind: str) -> None:
         generator = torch.Generator().manual_seed(seed)
         for module in self.modules():
+            if not isinstance(module, nn.Conv2d | nn.Linear):
+                continue
+            if kind == "uniform":
+                bound = module.weight[0].numel() ** -0.5
+                nn.init.uniform_(module.weight, -bound, bound, generator=generator)
+                if module.bias is not None:
+                    nn.init.uniform_(module.bias, -bound, bound, generator=generator)
+                continue
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
-            elif isinstance(module, nn.Linear):
+            else:
                 nn.init.xavier_uniform_(module.weight, generator=generator)
-            if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+            if module.bias is not None:
                 nn.init.zeros_(module.bias)
         for module in self.modules():
             if isinstance(module, SpatialAttention):

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fer_model.configs import Recipe
@@ -42,7 +42,16 @@ def make_schedule(
 
 
 def make_average(model: nn.Module, recipe: Recipe) -> AveragedModel | None:
-    """The exponential moving average of weights and BatchNorm statistics; None where the recipe has none."""
+    """The exponential moving average of weights and BatchNorm statistics; None where the recipe has none.
+
+    Its decay after step t is min(recipe.ema, t / (t + 9)), as in TensorFlow's `ExponentialMovingAverage` with
+    `num_updates`: the random beginning, and BatchNorm statistics far from today's, are soon forgotten.
+    """
     if not recipe.ema:
         return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
+
+    def update(averages: list[Tensor], values: list[Tensor], count: Tensor) -> None:
+        step = int(count) + 1  # the first was copied, and is not seen here
+        get_ema_multi_avg_fn(min(recipe.ema, step / (step + 9)))(averages, values, count)
+
+    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)

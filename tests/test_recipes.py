@@ -106,19 +106,23 @@ def test_the_rate_rises_to_its_height_and_falls_along_torchs_cosine_to_nothing()
     assert found[-1] == pytest.approx(0, abs=1e-9)
 
 
-def test_the_average_follows_weights_and_statistics_slowly():
-    model = FERModel(version="v1")
+def test_the_average_follows_weights_and_statistics_slowly_and_forgets_the_beginning_soon():
+    model = nn.BatchNorm1d(3)
     assert optimizing.make_average(model, PLAIN) is None
     average = optimizing.make_average(model, replace(PLAIN, ema=0.9))
-    average.update_parameters(model)  # the first copies
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    with torch.no_grad():
+    kept = ("weight", "bias", "running_mean", "running_var")
+    for value in (*model.parameters(), *model.buffers()):
+        value.data.fill_(1000)  # where it begins, and has nothing to do with what comes
+    for step in range(1, 121):
+        average.update_parameters(model)
+        if step == 1:  # a copy
+            assert all((getattr(average.module, name) == 1000).all() for name in kept)
+        if step == 20:  # a steady decay of 0.9 would still hold 1000 * 0.9 ** 19 = 135
+            assert all((getattr(average.module, name) < 20).all() for name in kept)
         for value in (*model.parameters(), *model.buffers()):
-            value.add_(1)
-    average.update_parameters(model)
-    for name, value in average.module.state_dict().items():
-        if value.is_floating_point():
-            torch.testing.assert_close(value, before[name] + 0.1)
+            value.data.fill_(step)
+    for name in kept:  # in the end it lags 0.9 / (1 - 0.9) steps behind
+        torch.testing.assert_close(getattr(average.module, name), torch.full((3,), 119.0 - 9.0), rtol=0, atol=0.05)
 
 
 # Augmentation
