@@ -4,7 +4,8 @@
     python -m fer_model.ablation v1-to-v2 --dataset ../shared/data/fer2013      # writes results/ablation/v1-to-v2.json
     python -m fer_model.ablation v2-to-v3 --dataset ../shared/data/fer2013      # writes results/v3/ablation.json
 
-Every row is one `train.py`; its command stands in the result. Interrupted studies go on where they were.
+Every row is one `train.py`; its command stands in the result. Interrupted studies go on where they were: a row
+that stands in the result is not trained again unless its command, network or recipe has changed since.
 Validation accuracy only: no test image is read. The runs themselves go to runs/ablation and may be deleted.
 """
 
@@ -68,6 +69,7 @@ def _v2_to_v3() -> tuple[Row, ...]:
     rows = [
         _row("V2 as designed", "--version v2"),
         _row("+ input of 48 pixels", "--version v2-48-pixels"),
+        _row("+ smaller initial weights", "--version v2-48-uniform"),
         Row("+ spatial attention", ("--version", "v3", *_options_of_v2(kept))),
     ]
     for step, names in _V3_STEPS:
@@ -108,11 +110,11 @@ STUDIES = {
     ),
     "v2-to-v3": Study(
         "From V2 to V3, one change at a time, each on top of those before it; then V3 with other choices",
-        epochs=15,  # a moving average over a thousand steps tells nothing in fewer
+        epochs=8,
         limit=None,
         rows=_v2_to_v3(),
         # one split for all, and all epochs of the budget
-        arguments=("--set", "together=true", "--set", "validation_fraction=0.2", "--set", "patience=15"),
+        arguments=("--set", "together=true", "--set", "validation_fraction=0.2", "--set", "patience=8"),
     ),
     "collapse": Study(
         "Does V1 collapse to one class? At which learning rates and seeds, and without class weights",
@@ -153,25 +155,18 @@ def run_study(
     Raises:
         TrainingError: a training failed.
     """
-    # train.py is started in the repository, whatever folder this is called from
-    folder, output = folder.resolve(), output.resolve()
-    dataset = str(Path(dataset).resolve()) if Path(dataset).exists() else dataset
-    rows = []
-    for index, row in enumerate(study.rows):
-        command = ["train.py", "--dataset", dataset, "--epochs", str(study.epochs), *row.arguments]
-        command += [*study.arguments, *options]
-        command += ["--limit", str(study.limit)] if study.limit else []
-        # by all that it does, so that no row is ever shown with another one's figures
-        identity = shlex.join([precision, *command])
-        run = folder / name / hashlib.sha256(identity.encode()).hexdigest()[:12]
-        print(f"[{index + 1}/{len(study.rows)}] {row.name}: {shlex.join(command)}", flush=True)
-        if not _finished(run):
-            launcher = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1"]
-            launcher += ["--num_machines", "1", "--mixed_precision", precision, "--dynamo_backend", "no"]
-            done = subprocess.run([*launcher, *command, "--output-dir", str(run), "--resume"], cwd=ROOT, check=False)
-            if done.returncode:
-                raise TrainingError(f"The row {row.name!r} failed; the same command goes on with it.")
-        rows.append(_summary(row, json.loads((run / "history.json").read_text())))
+    output = output.resolve()
+    commands = [_command(study, row, dataset, options) for row in study.rows]
+    keys = [_key(precision, command, row) for command, row in zip(commands, study.rows, strict=True)]
+    known = {row["key"]: row for row in json.loads(output.read_text())["rows"]} if output.is_file() else {}
+    for index, (key, row, command) in enumerate(zip(keys, study.rows, commands, strict=True)):
+        done = "done before" if key in known else shlex.join(command)
+        print(f"[{index + 1}/{len(study.rows)}] {row.name}: {done}", flush=True)
+        if key not in known:
+            history = _trained(row, command, dataset, folder.resolve() / name / key, precision)
+            known[key] = {"key": key, **_summary(history)}
+        # those of later rows, too, that an earlier session left
+        rows = [{"name": row.name, **known[key]} for key, row in zip(keys, study.rows, strict=True) if key in known]
         result = {
             "command": shlex.join(
                 ["python", "-m", "fer_model.ablation", name, "--mixed-precision", precision]
@@ -188,16 +183,41 @@ def run_study(
     return result
 
 
+def _command(study: Study, row: Row, dataset: str, options: list[str]) -> list[str]:
+    command = ["train.py", "--dataset", dataset, "--epochs", str(study.epochs), *row.arguments]
+    command += [*study.arguments, *options]
+    return command + (["--limit", str(study.limit)] if study.limit else [])
+
+
+def _key(precision: str, command: list[str], row: Row) -> str:
+    """Names a row by all that decides its figures, so that it is never shown with another one's."""
+    config = CONFIGS[row.arguments[row.arguments.index("--version") + 1]]
+    everything = json.dumps([precision, command, asdict(config)])
+    return hashlib.sha256(everything.encode()).hexdigest()[:12]
+
+
+def _trained(row: Row, command: list[str], dataset: str, run: Path, precision: str) -> dict:
+    """The history of the row's training in the folder `run`, after what is missing of it."""
+    if not _finished(run):
+        launcher = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1"]
+        launcher += ["--num_machines", "1", "--mixed_precision", precision, "--dynamo_backend", "no"]
+        # train.py is started in the repository, whatever folder this is called from
+        here = [str(Path(word).resolve()) if word == dataset and Path(word).exists() else word for word in command]
+        done = subprocess.run([*launcher, *here, "--output-dir", str(run), "--resume"], cwd=ROOT, check=False)
+        if done.returncode:
+            raise TrainingError(f"The row {row.name!r} failed; the same command goes on with it.")
+    return json.loads((run / "history.json").read_text())
+
+
 def _finished(run: Path) -> bool:
     history = run / "history.json"
     return history.is_file() and json.loads(history.read_text())["stopped"] is not None
 
 
-def _summary(row: Row, history: dict) -> dict:
+def _summary(history: dict) -> dict:
     epochs = history["epochs"]
     best = epochs[history["best_epoch"] - 1]
     return {
-        "name": row.name,
         "command": history["run"]["command"],
         "validation_accuracy": best["validation_accuracy"],
         "validation_macro_recall": best["validation_macro_recall"],
@@ -206,6 +226,8 @@ def _summary(row: Row, history: dict) -> dict:
         "train_loss_by_epoch": [epoch["train_loss"] for epoch in epochs],
         "seconds": sum(epoch["seconds"] for epoch in epochs),
         "training_flops": sum(epoch["training_flops"] for epoch in epochs),
+        "processor": history["run"]["environment"]["processor"],
+        "images": history["run"]["images"],
     }
 
 

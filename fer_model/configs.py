@@ -190,6 +190,12 @@ CONFIGS = {
         Architecture(filters=(64, 128, 256, 512), convs=(2, 2, 3, 2), channel_attention=True, input_size=48),
         Recipe(lr=1e-4, weight_decay=1e-4, size=48, size_at_end=48),
     ),
+    "v2-48-uniform": Config(
+        Architecture(
+            filters=(64, 128, 256, 512), convs=(2, 2, 3, 2), channel_attention=True, input_size=48, initial="uniform"
+        ),
+        Recipe(lr=1e-4, weight_decay=1e-4, size=48, size_at_end=48),
+    ),
 }
 
 

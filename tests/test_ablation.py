@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -40,6 +41,19 @@ def test_a_study_goes_on_after_a_failed_row_and_trains_no_row_twice(dataset, tmp
     assert result["rows"][0]["train_loss_by_epoch"] != result["rows"][1]["train_loss_by_epoch"]
     assert result["rows"][0]["training_flops"] == result["rows"][1]["training_flops"] > 0
     assert json.loads(where[2].read_text()) == result
+
+    # on another machine only the result is there: its rows stand, in the study's order, and what is new is trained
+    shutil.rmtree(tmp_path / "runs")
+    new = ablation.Row("smoothed", ("--version", "v1", "--set", "label_smoothing=0.2"))
+    after = ablation.run_study("s", ablation.Study("?", 1, None, (good, new, other)), *where)
+    assert [row["name"] for row in after["rows"]] == ["plain", "smoothed", "focal"]
+    assert [after["rows"][0], after["rows"][2]] == result["rows"]
+    assert len(list((tmp_path / "runs").rglob("history.json"))) == 1
+
+    # a row of another recipe under the same command is another row
+    changed_recipe = replace(CONFIGS["v1"], recipe=replace(CONFIGS["v1"].recipe, lr=1e-3))
+    monkeypatch.setitem(CONFIGS, "v1", changed_recipe)
+    assert ablation._key("no", ["train.py"], good) != after["rows"][0]["key"]
 
 
 @pytest.mark.parametrize("name", ablation.STUDIES)
