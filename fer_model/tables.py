@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 from fer_model.configs import CONFIGS, INPUT_SIZE, folder_name, title
 from fer_model.errors import FERError
@@ -53,6 +54,15 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
+class Effort(NamedTuple):
+    """What one epoch of training took."""
+
+    images: int
+    size: int  # pixels a side
+    flops: float
+    seconds: float  # on a machine that may have done other work, and may not be another run's
+
+
 def effort_table(results: Path) -> str:
     """What the training of every version took, in Markdown, and how soon V3 was as good as V2 became."""
     lines = ["| | images shown | FLOPs | minutes | precision | processor |", "|---|---|---|---|---|---|"]
@@ -62,7 +72,9 @@ def effort_table(results: Path) -> str:
         if file.is_file():
             history = json.loads(file.read_text(encoding="utf-8"))
             efforts[version] = _efforts(version, history)
-            shown, flops, seconds = (sum(column) for column in zip(*efforts[version].values(), strict=True))
+            shown, flops, seconds = (
+                sum(getattr(effort, name) for effort in efforts[version]) for name in ("images", "flops", "seconds")
+            )
             run = history["run"]
             precision = {"no": "float32", "bf16": "bfloat16"}.get(run["mixed_precision"], run["mixed_precision"])
             lines.append(
@@ -70,7 +82,8 @@ def effort_table(results: Path) -> str:
                 f"| {precision} | {run['environment']['processor']}, {run['environment']['threads']} threads |"
             )
     if "v2" in efforts and "v3" in efforts:
-        lines.append("\n" + _overtaking(*(_history(results, version) for version in ("v2", "v3")), efforts))
+        histories = (_history(results, version) for version in ("v2", "v3"))
+        lines.append("\n" + _overtaking(*histories, efforts, results / "training_speed.json"))
     return "\n".join(lines)
 
 
@@ -78,19 +91,19 @@ def _history(results: Path, version: str) -> dict:
     return json.loads((results / version / "history.json").read_text(encoding="utf-8"))
 
 
-def _efforts(version: str, history: dict) -> dict[int, tuple[int, float, float]]:
-    """(images shown, FLOPs, seconds) by epoch, counted over all runs from 1; older histories hold no FLOPs."""
+def _efforts(version: str, history: dict) -> list[Effort]:
+    """Of all epochs of all runs, in order; older histories hold neither size nor FLOPs, and were at 64 pixels."""
     model = FERModel(version=version)
     found = []
     for run in (*history.get("earlier", []), history):
         images = run["run"]["images"]["train"]
         for epoch in run["epochs"]:
             flops = epoch.get("training_flops") or 3 * forward_flops(model, INPUT_SIZE) * images
-            found.append((images, flops, epoch["seconds"]))
-    return dict(enumerate(found, start=1))
+            found.append(Effort(images, epoch.get("size", INPUT_SIZE), flops, epoch["seconds"]))
+    return found
 
 
-def _overtaking(v2: dict, v3: dict, efforts: dict) -> str:
+def _overtaking(v2: dict, v3: dict, efforts: dict[str, list[Effort]], speed: Path) -> str:
     if any(run["run"]["version"] != "v3" for run in v3.get("earlier", [])):
         return "V3 began at another version's weights, so this run does not show how soon it would be as good as V2."
     accuracies = {
@@ -100,16 +113,22 @@ def _overtaking(v2: dict, v3: dict, efforts: dict) -> str:
     epoch = next((index for index, value in enumerate(accuracies["v3"], start=1) if value >= best), None)
     if epoch is None:
         return f"V3 has not reached V2's best validation accuracy, {_percent(best)} %."
-    until = {"v2": accuracies["v2"].index(best) + 1, "v3": epoch}
-    flops, seconds = (
-        sum(efforts["v3"][index][column] for index in range(1, until["v3"] + 1))
-        / sum(efforts["v2"][index][column] for index in range(1, until["v2"] + 1))
-        for column in (1, 2)
-    )
+    taken = {"v2": efforts["v2"][: accuracies["v2"].index(best) + 1], "v3": efforts["v3"][:epoch]}
+    flops = {version: sum(effort.flops for effort in epochs) for version, epochs in taken.items()}
+    share = f"{100 * flops['v3'] / flops['v2']:.0f} % of the FLOPs"
+    if speed.is_file():
+        rows = json.loads(speed.read_text(encoding="utf-8"))["rows"]
+        pace = {(row["version"], row["size"]): row["seconds_per_image"] for row in rows}
+        time = {
+            version: sum(effort.images * pace[version, effort.size] for effort in epochs)
+            for version, epochs in taken.items()
+        }
+        share += f" and {100 * time['v3'] / time['v2']:.0f} % of the time"
     return (
-        f"V3 reached V2's best validation accuracy, {_percent(best)} %, in its epoch {epoch}, with {100 * flops:.0f} % "
-        f"of the FLOPs and {100 * seconds:.0f} % of the seconds V2 had needed. (Each on validation images of its own: "
-        "V3's are photos that occur once, V2's may have copies among those it learned.)"
+        f"V3 reached V2's best validation accuracy, {_percent(best)} %, in its epoch {epoch}, with {share} V2 had "
+        "needed"
+        + (" (at each one's pace on one machine, `results/training_speed.json`)" if speed.is_file() else "")
+        + ". V3's validation images are photos that occur once; V2's may have copies among those it learned."
     )
 
 

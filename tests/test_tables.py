@@ -9,7 +9,7 @@ from fer_model.histories import all_epochs, length
 
 
 def history(version: str, accuracies: list[float], flops: float | None, seconds: float, earlier=()) -> dict:
-    epochs = [{"validation_accuracy": value, "seconds": seconds} for value in accuracies]
+    epochs = [{"validation_accuracy": value, "seconds": seconds, "size": 40} for value in accuracies]
     for row in epochs if flops else ():
         row["training_flops"] = flops
     run = {
@@ -37,11 +37,15 @@ def test_what_a_training_took_counts_the_runs_it_began_with(tmp_path):
 
 
 def test_v3_has_overtaken_v2_in_the_first_epoch_that_is_as_good_as_v2s_best(tmp_path):
-    v2 = history("v2", [0.5, 0.6, 0.55], 10e15, 100)  # V2 needed 20e15 FLOPs and 200 s
-    v3 = history("v3", [0.61, 0.5], 2e15, 5, [history("v3", [0.2, 0.4], 1e15, 10)])  # and V3 4e15 and 25 s
+    v2 = history("v2", [0.5, 0.6, 0.55], 10e15, 100)  # V2 needed 20e15 FLOPs
+    v3 = history("v3", [0.61, 0.5], 2e15, 5, [history("v3", [0.2, 0.4], 1e15, 10)])  # and V3 4e15
     write(tmp_path, v2=v2, v3=v3)
     text = tables.effort_table(tmp_path)
-    assert "best validation accuracy, 60.0 %, in its epoch 3, with 20 % of the FLOPs and 12 % of the seconds" in text
+    assert "best validation accuracy, 60.0 %, in its epoch 3, with 20 % of the FLOPs V2 had needed." in text
+    rows = [{"version": f"v{n}", "size": 40, "seconds_per_image": s} for n, s in ((2, 0.1), (3, 0.02))]
+    (tmp_path / "training_speed.json").write_text(json.dumps({"rows": rows}))
+    # three epochs of 1,000 images at 0.02 s, against two at 0.1 s: by their pace side by side, not by the histories
+    assert "20 % of the FLOPs and 30 % of the time V2 had needed" in tables.effort_table(tmp_path)
 
 
 def test_no_time_to_accuracy_is_claimed_of_a_v3_that_began_at_v2s_weights(tmp_path):
