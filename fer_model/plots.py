@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from fer_model.configs import INPUT_SIZE
 from fer_model.histories import all_epochs
 
 _BLUE, _ORANGE, _GREY = "#3b6fb6", "#e08b2c", "#8a8a8a"
@@ -17,7 +18,8 @@ MIN_FACES_IN_MEAN = 20
 def training_curves(history: dict, path: Path) -> None:
     """Loss and accuracy by epoch, training and validation, with the best epoch marked.
 
-    The runs that led to the weights it began with come first, each set off by a line.
+    Epochs over smaller images than the largest are shaded. The runs that led to the weights it began with come
+    first, each set off by a line.
 
     Args:
         history: as `training.fit` returns it, with at least one epoch.
@@ -26,12 +28,19 @@ def training_curves(history: dict, path: Path) -> None:
     epochs = range(1, len(rows) + 1)
     starts = list(accumulate(len(run["epochs"]) for run in history.get("earlier", [])))
     best = (starts or [0])[-1] + history["best_epoch"]
+    sizes = [row.get("size", INPUT_SIZE) for row in rows]
     figure = Figure(figsize=(10, 4), layout="constrained")
     panels = figure.subplots(1, 2)
     for axes, name, scale in zip(panels, ("loss", "accuracy"), (1, 100), strict=True):
         for part, colour in (("train", _BLUE), ("validation", _ORANGE)):
             axes.plot(epochs, [scale * row[f"{part}_{name}"] for row in rows], "o-", ms=3, color=colour, label=part)
         axes.axvline(best, color=_GREY, ls=":", label=f"best epoch ({best})")
+        for size in sorted(set(sizes) - {max(sizes)}):
+            smaller = [epoch for epoch, other in zip(epochs, sizes, strict=True) if other == size]
+            spans = [(epoch - 0.5, 1) for epoch in smaller]
+            # as high as the panel, whatever the limits of its axis become
+            where = axes.get_xaxis_transform()
+            axes.broken_barh(spans, (0, 1), color=_GREY, alpha=0.15, lw=0, transform=where, label=f"{size} pixels")
         for start in starts:
             axes.axvline(start + 0.5, color=_GREY, lw=0.8)
         axes.set(xlabel="epoch", ylabel="accuracy, %" if name == "accuracy" else "weighted cross-entropy")
