@@ -58,8 +58,7 @@ _V3_STEPS = (
     ("square roots of the class weights", ("weight_power",)),
     ("label smoothing", ("label_smoothing",)),
     ("stronger augmentation", ("augmentation",)),
-    ("moving average of the weights", ("ema",)),
-    ("most epochs at 40 pixels: V3", ("size", "size_at_end", "share_at_end")),
+    ("moving average of the weights: V3", ("ema",)),
 )
 
 
@@ -80,6 +79,7 @@ def _v2_to_v3() -> tuple[Row, ...]:
         for name, arguments in (
             ("focal loss, gamma 2, and no label smoothing", "--set focal=2 --set label_smoothing=0"),
             ("with mixup, 0.2", "--set augmentation.mixup=0.2"),
+            ("the first half at 32 pixels", "--set size=32 --set share_at_end=0.5"),
             ("AdamW with a rate of 0.001", "--set optimizer=adamw --set lr=0.001 --set weight_decay=0.05"),
         )
     )

@@ -165,8 +165,8 @@ CONFIGS = {
             lr=0.05,
             weight_decay=5e-4,
             batch_size=64,
-            epochs=64,
-            patience=64,  # the schedule ends at a rate of zero, and every epoch of it counts
+            epochs=60,
+            patience=60,  # the schedule ends at a rate of zero, and every epoch of it counts
             together=True,
             optimizer="sgd",
             decay_weights_only=True,
@@ -175,9 +175,8 @@ CONFIGS = {
             weight_power=0.5,
             label_smoothing=0.1,
             ema=0.999,
-            size=40,
+            size=48,
             size_at_end=48,
-            share_at_end=0.4,
             augmentation=Augmentation(shrink=0.75, enlarge=1.1, brightness=0.1, contrast=0.2, erasing=0.4),
         ),
     ),
