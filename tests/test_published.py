@@ -21,7 +21,7 @@ def faces(fer_dataset):
     return load_fer(str(fer_dataset), "test", progress=False)
 
 
-@pytest.mark.parametrize("version", ["v1", "v2"])
+@pytest.mark.parametrize("version", ["v1", "v2", "v3"])
 def test_the_published_weights_score_what_is_published(version, faces):
     folder = ROOT / "results" / version
     published = json.loads((folder / "metrics.json").read_text())
