@@ -122,8 +122,10 @@ def test_an_upload_shows_answer_boxes_and_six_maps_and_nothing_leaves_this_machi
         48,
     ]
     assert re.search(r"detector's score .*: \d\d%", page.inner_text("#face"))
-    assert len(set(visitor.maps())) == 6
     captions = page.locator("#maps figcaption").all_inner_texts()
+    empty = ["no positive evidence" in caption for caption in captions]
+    maps = [address for address, nothing in zip(visitor.maps(), empty, strict=True) if not nothing]
+    assert len(set(maps)) == len(maps) >= 2, "each class has a map of its own, or it is said that it has none"
     assert [caption.split()[0] for caption in captions] == list(EMOTIONS)
     assert not page.locator("#faces").is_visible(), "there is one face: nothing to choose"
     assert len(visitor.requests) > 20, "the requests were not recorded"
@@ -207,7 +209,7 @@ def test_versions_answer_each_for_itself_and_side_by_side(visit):
     page.locator("#compare input").check()
     page.wait_for_selector("#answers table")
     assert compared(page)["V1"] == oldest
-    assert compared(page)["V2"] == newest
+    assert compared(page)["V3"] == newest
     page.get_by_role("button", name="Face 2: ").click()
     visitor.expect_message("Face 2 of 2")
     assert compared(page)["V1"] == visitor.probabilities() != oldest
@@ -481,7 +483,7 @@ def test_the_models_figures_and_pictures_are_those_in_results(visit, address):
     visitor.open_tab("About the model")
     page = visitor.page
     table = page.inner_text("#scores")
-    for name in ("V1", "V2"):
+    for name in ("V1", "V2", "V3"):
         figures = json.loads((ROOT / "results" / name.lower() / "metrics.json").read_text())
         assert f"{figures['accuracy']:.1%}" in table
         page.get_by_role("radio", name=name).check()

@@ -135,14 +135,18 @@ def face(result: Result, index: int, unsure_below: float) -> str:
 def maps(chosen: Face) -> str:
     """A strip of six: the face under each class's Grad-CAM, whose opacity the page's slider sets."""
     crop = chosen.crop.convert("L").convert("RGB").resize((MAP_SIDE, MAP_SIDE), Image.Resampling.BICUBIC)
-    pictures = "".join(
-        f'<figure class="{"fer-best" if name == chosen.label else ""}">'
-        f'<div class="fer-map" role="img" aria-label="Grad-CAM for {name}: {_where(chosen.heat_map_of(name))}">'
-        f'<img src="{address(coloured(chosen.heat_map_of(name)), 0)}" alt=""></div>'
-        f"<figcaption>{name} <span>{chosen.probabilities[name]:.0%}</span></figcaption></figure>"
-        for name in EMOTIONS
-    )
-    return f'<div class="fer-maps" style="--crop:url({address(crop)})">{pictures}</div>'
+    pictures = []
+    for name in EMOTIONS:
+        heat_map = chosen.heat_map_of(name)
+        # an even blue would leave people wondering what went wrong
+        nothing = "" if heat_map.any() else '<br><span class="fer-note">no positive evidence</span>'
+        pictures.append(
+            f'<figure class="{"fer-best" if name == chosen.label else ""}">'
+            f'<div class="fer-map" role="img" aria-label="Grad-CAM for {name}: {_where(heat_map)}">'
+            f'<img src="{address(coloured(heat_map), 0)}" alt=""></div>'
+            f"<figcaption>{name} <span>{chosen.probabilities[name]:.0%}</span>{nothing}</figcaption></figure>"
+        )
+    return f'<div class="fer-maps" style="--crop:url({address(crop)})">{"".join(pictures)}</div>'
 
 
 def comparison(answers: dict[str, Face]) -> str:
