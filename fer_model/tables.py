@@ -66,11 +66,11 @@ class Effort(NamedTuple):
 def effort_table(results: Path) -> str:
     """What the training of every version took, in Markdown, and how soon V3 was as good as V2 became."""
     lines = ["| | images shown | FLOPs | minutes | precision | processor |", "|---|---|---|---|---|---|"]
-    efforts = {}
+    histories, efforts = {}, {}
     for version in CONFIGS:
         file = results / version / "history.json"
         if file.is_file():
-            history = json.loads(file.read_text(encoding="utf-8"))
+            history = histories[version] = json.loads(file.read_text(encoding="utf-8"))
             efforts[version] = _efforts(version, history)
             shown, flops, seconds = (
                 sum(getattr(effort, name) for effort in efforts[version]) for name in ("images", "flops", "seconds")
@@ -82,13 +82,8 @@ def effort_table(results: Path) -> str:
                 f"| {precision} | {run['environment']['processor']}, {run['environment']['threads']} threads |"
             )
     if "v2" in efforts and "v3" in efforts:
-        histories = (_history(results, version) for version in ("v2", "v3"))
-        lines.append("\n" + _overtaking(*histories, efforts, results / "training_speed.json"))
+        lines.append("\n" + _overtaking(histories["v2"], histories["v3"], efforts, results / "training_speed.json"))
     return "\n".join(lines)
-
-
-def _history(results: Path, version: str) -> dict:
-    return json.loads((results / version / "history.json").read_text(encoding="utf-8"))
 
 
 def _efforts(version: str, history: dict) -> list[Effort]:
