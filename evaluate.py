@@ -24,7 +24,9 @@ from accelerate import Accelerator
 from fer_model import cli, data, duplicates, hub, measuring
 from fer_model.configs import CONFIGS
 from fer_model.errors import FERError
+from fer_model.expectations import check_expectations
 from fer_model.machine import environment, share_cores
+from fer_model.model_facts import weights_digest
 from fer_model.modeling import FERModel
 from fer_model.views import VIEWS
 
@@ -80,22 +82,26 @@ def main(args: argparse.Namespace) -> dict:
         started = time.perf_counter()
         over_views, _ = measuring.predict_all(model, test, accelerator, args.tta)
         cost = (time.perf_counter() - started) / plain_seconds
-        scores = measuring.measure(model.probabilities(over_views), labels, test.usage, None, twins)
+        scores = measuring.measure(model.probabilities(over_views), labels, test.usage, twins)
         tta = {"views": args.tta, "passes": VIEWS[args.tta], "times_the_seconds_of_plain": cost, **scores}
     if not accelerator.is_main_process:
         return {}
+    heat_maps = measuring.mean_heat_maps(model.to(accelerator.device), test, logits)
+    scores = measuring.measure(model.probabilities(logits), labels, test.usage, twins)
     metrics = {
-        **measuring.measure(model.probabilities(logits), labels, test.usage, history, twins),
+        **scores,
+        "expectations": check_expectations(scores, history),
         "calibration": measuring.calibration(model, logits, labels),
+        "heat_maps": {"recognised": heat_maps.images, "empty": heat_maps.empty},
         "tta": tta,
         "model": source,
         "version": model.version,
-        "model_sha256": hub.weights_digest(model),
+        "model_sha256": weights_digest(model),
         "dataset": args.dataset,
         "command": _command(args, accelerator.num_processes),
         "environment": environment(accelerator.device),
     }
-    measuring.draw(model.to(accelerator.device), test, logits, metrics, history, output_dir / "visualizations")
+    measuring.draw(model, test, logits, metrics, heat_maps, history, output_dir / "visualizations")
     output_dir.mkdir(parents=True, exist_ok=True)
     (output_dir / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     if (output_dir / "models").is_dir():
@@ -167,9 +173,9 @@ def _print(metrics: dict) -> None:
             f"{scores['support']:>9,}              {row}"
         )
     if metrics["expectations"] is None:
-        print("\nwhat the design of V2 expects is about six classes and does not apply to seven")
+        print("\nthe five expectations of V2's design are about six classes and do not apply to seven")
         return
-    print("\nwhat the design of V2 expects:")
+    print("\nthe five expectations of V2's design:")
     for expectation in metrics["expectations"].values():
         value = expectation["value"]
         figure = "no history" if value is None else f"{value:.4g}"

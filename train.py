@@ -38,9 +38,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--classes", type=int, choices=list(COUNTS), default=len(EMOTIONS), help="7: with neutral (default: 6)"
     )
     cli.add_dataset_arguments(parser)
-    parser.add_argument("--limit", type=_positive, metavar="N", help="use at most N training images, for a quick try")
-    parser.add_argument("--epochs", type=_positive, help="at most this many (default: the recipe's)")
-    parser.add_argument("--batch-size", type=_positive, help="images per step and process (default: the recipe's)")
+    parser.add_argument(
+        "--limit", type=cli.positive, metavar="N", help="use at most N training images, for a quick try"
+    )
+    parser.add_argument("--epochs", type=cli.positive, help="at most this many (default: the recipe's)")
+    parser.add_argument("--batch-size", type=cli.positive, help="images per step and process (default: the recipe's)")
     parser.add_argument("--lr", type=_positive_float, help="learning rate (default: the recipe's)")
     parser.add_argument("--seed", type=int, default=0, help="of split, weights, shuffle and augmentation (default: 0)")
     parser.add_argument(
@@ -68,7 +70,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--channels-last", action="store_true", help="NHWC memory layout, which may suit the processor")
     parser.add_argument("--compile", action="store_true", help="torch.compile: waits a minute or two, and may pay off")
     parser.add_argument(
-        "--threads", type=_positive, help="CPU threads of each process (default: the cores, shared out)"
+        "--threads", type=cli.positive, help="CPU threads of each process (default: the cores, shared out)"
     )
     parser.add_argument(
         "--tracker", choices=("tensorboard", "trackio", "wandb"), help="also log to this tracker (pip install it first)"
@@ -154,12 +156,6 @@ def _command(args: argparse.Namespace, accelerator) -> str:
         "--" + flag.replace("_", "-") for flag in ("skip_corrupt", "channels_last", "compile") if getattr(args, flag)
     ]
     return shlex.join(launch + own)
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
 
 
 def _positive_float(text: str) -> float:

@@ -40,9 +40,11 @@ def one_start() -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = [one_start() for _ in range(parser.parse_args().rounds)]
+    count = parser.parse_args().rounds
+    rounds = [one_start() for _ in range(count)]
     result = {
-        "command": "python docs/cold_start.py",
+        "command": "python docs/cold_start.py"
+        + ("" if count == parser.get_default("rounds") else f" --rounds {count}"),
         "rounds": len(rounds),
         "seconds_to_page": statistics.median(row["page"] for row in rounds),
         "seconds_to_first_answer": statistics.median(row["answer"] for row in rounds),

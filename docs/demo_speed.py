@@ -41,6 +41,7 @@ from tqdm import tqdm  # noqa: E402
 
 from app_fixture import RunningApp, running_app  # noqa: E402
 from browser_fixture import CHROMIUM, chromium, write_camera  # noqa: E402
+from fer_model.demo.versions import Versions  # noqa: E402
 from fer_model.machine import environment  # noqa: E402
 
 PHOTO = ROOT / "examples" / "astronaut.jpg"
@@ -455,7 +456,8 @@ def described(name: str, figures: dict, quick: bool) -> dict:
     machine = environment(torch.device("cpu"))
     del machine["threads"]  # of this process; the servers' stand beside the figures
     command = f"python docs/demo_speed.py --only {name}{' --quick' if quick else ''}"
-    return {"command": command, "cores": os.cpu_count(), "environment": machine, **figures}
+    version = Versions.among(ROOT / "results").default
+    return {"command": command, "version": version, "cores": os.cpu_count(), "environment": machine, **figures}
 
 
 def parse_args() -> argparse.Namespace:

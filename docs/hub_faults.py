@@ -19,7 +19,7 @@ from hub_server import running_hub  # noqa: E402
 
 COMMANDS = {
     "pull": "python evaluate.py --model USER/NAME",
-    "push": "python -m fer_model push results/v2 USER/NAME",
+    "push": "python -m fer_model push results USER/NAME",
     "dataset": "python evaluate.py --dataset USER/NAME",
 }
 

@@ -24,9 +24,10 @@ from tqdm import tqdm  # noqa: E402
 from fer_model.configs import CONFIGS, DATA_SIZE  # noqa: E402
 from fer_model.labels import EMOTIONS  # noqa: E402
 from fer_model.machine import environment  # noqa: E402
+from fer_model.model_facts import forward_flops  # noqa: E402
 from fer_model.modeling import FERModel  # noqa: E402
 from fer_model.optimizing import make_average, make_optimizer, make_schedule  # noqa: E402
-from fer_model.training import Step, forward_flops, make_accelerator  # noqa: E402
+from fer_model.training import Step, make_accelerator  # noqa: E402
 
 VERSIONS = ("v1", "v2", "v3")
 
@@ -57,7 +58,7 @@ def main() -> None:
         for version, size in kinds
     ]
     result = {
-        "command": _command(accelerator.mixed_precision, args.compile),
+        "command": _command(accelerator.mixed_precision, args),
         "mixed_precision": accelerator.mixed_precision,
         "compile": args.compile,
         "rows": rows,
@@ -67,9 +68,10 @@ def main() -> None:
     print(json.dumps(result, indent=2))
 
 
-def _command(precision: str, compiled: bool) -> str:
+def _command(precision: str, args: argparse.Namespace) -> str:
     launcher = "python" if precision == "no" else f"accelerate launch --mixed_precision {precision}"
-    return f"{launcher} docs/training_speed.py" + (" --compile" if compiled else "")
+    compiled = " --compile" if args.compile else ""
+    return f"{launcher} docs/training_speed.py{compiled} --rounds {args.rounds} --steps {args.steps}"
 
 
 def _prepared(version: str, size: int, accelerator):

@@ -113,8 +113,7 @@ STUDIES = {
         epochs=8,
         limit=None,
         rows=_v2_to_v3(),
-        # one split for all, and all epochs of the budget
-        arguments=("--set", "together=true", "--set", "validation_fraction=0.2", "--set", "patience=8"),
+        arguments=("--set", "together=true", "--set", "validation_fraction=0.2"),  # one split for all
     ),
     "collapse": Study(
         "Does V1 collapse to one class? At which learning rates and seeds, and without class weights",
@@ -179,13 +178,15 @@ def run_study(
             "rows": rows,
         }
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(result, indent=2) + "\n")
+        temporary = output.with_name(output.name + ".writing")
+        temporary.write_text(json.dumps(result, indent=2) + "\n")
+        temporary.replace(output)
     return result
 
 
 def _command(study: Study, row: Row, dataset: str, options: list[str]) -> list[str]:
-    command = ["train.py", "--dataset", dataset, "--epochs", str(study.epochs), *row.arguments]
-    command += [*study.arguments, *options]
+    command = ["train.py", "--dataset", dataset, "--epochs", str(study.epochs), *row.arguments, *study.arguments]
+    command += ["--set", f"patience={study.epochs}", *options]  # all epochs of the budget
     return command + (["--limit", str(study.limit)] if study.limit else [])
 
 
@@ -246,8 +247,11 @@ def main(argv: list[str] | None = None) -> None:
         default="no",
         help="bf16 is much faster on GPUs and on CPUs that have bfloat16 instructions, and much slower on others",
     )
-    parser.add_argument("--epochs", type=int, metavar="N", help="another budget than the study's")
-    parser.add_argument("--limit", type=int, metavar="N", help="images of another budget")
+    parser.add_argument(
+        "--epochs", type=cli.positive, metavar="N", help="another budget than the study's (see --output)"
+    )
+    parser.add_argument("--limit", type=cli.positive, metavar="N", help="images of another budget")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="where the result goes (default: the study's file)")
     parser.add_argument("--list", action="store_true", help="show the studies and their rows")
     args = parser.parse_args(argv)
     if args.list or not args.study:
@@ -256,8 +260,10 @@ def main(argv: list[str] | None = None) -> None:
             print("".join(f"    {row.name:<45} {shlex.join(row.arguments)}\n" for row in study.rows))
         return
     study, options = STUDIES[args.study], ["--channels-last"]
+    if (args.epochs or args.limit) and not args.output:
+        parser.error("another budget gives another result: say with --output where it may go")
     study = replace(study, epochs=args.epochs or study.epochs, limit=args.limit or study.limit)
-    output = OUTPUTS.get(args.study, Path("results/ablation") / f"{args.study}.json")
+    output = args.output or OUTPUTS.get(args.study, Path("results/ablation") / f"{args.study}.json")
     result = run_study(args.study, study, args.dataset, args.runs, output, options, args.mixed_precision)
     for row in result["rows"]:
         print(f"{row['name']:<45} {row['validation_accuracy']:>7.2%} {row['validation_macro_recall']:>7.2%}")

@@ -1,7 +1,7 @@
 """From stored faces to network input, on whole batches: the deterministic way and the random one.
 
-Training:    normalise(mix(augment(enlarge(faces))))
-Evaluation and the app:  preprocess(faces) = normalise(enlarge(faces))
+Training:    normalise(mix(augment(resize(faces))))
+Evaluation and the app:  preprocess(faces) = normalise(resize(faces))
 """
 
 import math
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from fer_model.configs import DATA_SIZE, INPUT_SIZE, PIXEL_MEAN, PIXEL_STD, Augmentation
+from fer_model.configs import DATA_SIZE, PIXEL_MEAN, PIXEL_STD, Augmentation
 
 
 def to_face(image: Image.Image) -> Tensor:
@@ -27,14 +27,17 @@ def to_face(image: Image.Image) -> Tensor:
     return torch.frombuffer(bytearray(grey.tobytes()), dtype=torch.uint8).view(1, DATA_SIZE, DATA_SIZE)
 
 
-def preprocess(faces: Tensor, size: int = INPUT_SIZE) -> Tensor:
+def preprocess(faces: Tensor, size: int) -> Tensor:
     """Stored faces, uint8 (B, 1, 48, 48) -> network input, float32 (B, 3, size, size) in [-1, 1]."""
-    return normalise(enlarge(faces, size))
+    return normalise(resize(faces, size))
 
 
-def enlarge(faces: Tensor, size: int = INPUT_SIZE) -> Tensor:
-    """uint8 (B, 1, 48, 48) -> float32 (B, 1, size, size) in [0, 1], bilinear."""
-    return F.interpolate(faces.float() / 255, size=(size, size), mode="bilinear", align_corners=False)
+def resize(faces: Tensor, size: int) -> Tensor:
+    """uint8 (B, 1, 48, 48) -> float32 (B, 1, size, size) in [0, 1], bilinear, antialiased where it shrinks."""
+    smaller = size < faces.shape[-1]
+    return F.interpolate(
+        faces.float() / 255, size=(size, size), mode="bilinear", align_corners=False, antialias=smaller
+    )
 
 
 def normalise(images: Tensor) -> Tensor:

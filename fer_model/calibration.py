@@ -51,13 +51,14 @@ def unsure_threshold(confidence: np.ndarray, correct: np.ndarray) -> float:
         confidence: highest probability of each image, (N,). correct: bool (N,).
     """
     order = np.argsort(-confidence, kind="stable")
+    falling = confidence[order]
     gain = np.cumsum(np.where(correct[order], 1, -1))
-    best = int(gain.argmax())
+    between = np.append(falling[:-1] != falling[1:], True)  # where a threshold can part what is given from the rest
+    best = int(np.where(between, gain, gain.min() - 1).argmax())
     if gain[best] <= 0:
         return 1.0
-    last_given = confidence[order][best]
-    first_withheld = confidence[order][best + 1] if best + 1 < len(order) else 0.0
-    return float((last_given + first_withheld) / 2)
+    first_withheld = falling[best + 1] if best + 1 < len(order) else 0.0
+    return float((falling[best] + first_withheld) / 2)
 
 
 def coverage_curve(confidence: np.ndarray, correct: np.ndarray, steps: int = 50) -> list[dict[str, float]]:

@@ -5,12 +5,13 @@ that is ever rewritten. Of the YAML front matter, the keys that a person added o
 """
 
 import re
+import shlex
 from pathlib import Path
 
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from fer_model.configs import CONFIGS, DEFAULT_DATASET, folder_name, title
+from fer_model.configs import CONFIGS, DEFAULT_DATASET, TWIN, Architecture, folder_name, title
 from fer_model.errors import FERError
 from fer_model.histories import all_epochs, length
 from fer_model.labels import COUNTS, EMOTIONS
@@ -64,6 +65,11 @@ def render(
         metrics=metrics,
         parts=[(name, part) for name, part in _parts(metrics) if part],
         test_set=_test_set(metrics) if metrics else "",
+        copy_of=_copy_of(metrics) if metrics else "",
+        calibration=_calibration(metrics) if metrics else "",
+        measured_by=_shown(metrics["command"]) if metrics else "",
+        trained_by=_shown(history["run"]["command"]) if history else "",
+        architecture=_architecture(CONFIGS[version].architecture),
         summary=_summary(metrics),
         history=history,
         training=_training(history) if history else "",
@@ -239,8 +245,16 @@ def _card_data(folder: str, metrics: dict | None, history: dict | None, repo_id:
 def _parts(metrics: dict | None) -> list[tuple[str, dict | None]]:
     if not metrics:
         return []
-    rest = ("without photos that are in the training set too", metrics.get("without_twins"))
-    return [("test", metrics), ("PrivateTest alone", metrics["private_test"]), rest]
+    tta = metrics.get("tta")
+    return [
+        ("test", metrics),
+        ("PrivateTest alone", metrics["private_test"]),
+        (
+            f"without photos that are in the training set too (correlation ≥ {TWIN})",
+            metrics.get("without_twins"),
+        ),
+        (f"test, {tta['views']} views of each face, {tta['passes']} times the work" if tta else "", tta),
+    ]
 
 
 def _trained_on_fer2013(history: dict | None) -> bool:
@@ -259,6 +273,47 @@ def _is_fer2013(metrics: dict) -> bool:
     return metrics["n"] == FER2013_TEST_IMAGES[len(metrics["per_class"])]
 
 
+def _copy_of(metrics: dict) -> str:
+    """What to say of a copy of FER2013 that is not the Hub's, which the model-index names."""
+    if not _is_fer2013(metrics) or metrics["dataset"] == DEFAULT_DATASET:
+        return ""
+    return f" `{DEFAULT_DATASET}` holds as many images as the copy that was used, and has not been compared with it."
+
+
+def _calibration(metrics: dict) -> str:
+    """What the temperature and the threshold, both fitted on validation images, do on the test images."""
+    found = metrics.get("calibration")
+    if not found or found["accuracy_when_sure"] is None:
+        return ""
+    text = (
+        f"Logits are divided by a temperature, {found['temperature']:.2f}; without, ECE is {found['ece_before']:.3f}. "
+        f"Below {found['unsure_below']:.0%} the answer is called unsure. So it answers {found['coverage']:.0%} of the "
+        f"test images, and {found['accuracy_when_sure']:.0%} of these answers are right"
+    )
+    if found["accuracy_when_unsure"] is not None:
+        text += f"; of the answers it withholds {found['accuracy_when_unsure']:.0%} would have been"
+    return f"{text}. Both were fitted on validation images.".replace("%", " %")
+
+
+def _architecture(architecture: Architecture) -> str:
+    """The network in a sentence or two."""
+    attention = [
+        name
+        for name, there in (
+            ("squeeze-and-excitation (Hu et al. 2018)", architecture.channel_attention),
+            ("spatial attention (CBAM, Woo et al. 2018)", architecture.spatial_attention),
+        )
+        if there
+    ]
+    channels = ", ".join(map(str, architecture.filters))
+    return (
+        f"{len(architecture.filters)} residual blocks of 3 × 3 convolutions with {channels} channels"
+        + (f", each with {' and '.join(attention)}" if attention else "")
+        + f"; global average pooling; {architecture.hidden} hidden units. Input of {architecture.input_size} × "
+        f"{architecture.input_size} pixels."
+    )
+
+
 def _dataset_type(metrics: dict) -> str:
     """A Hub id, as a model-index wants it; of a folder, which is nobody else's business, a name."""
     if _is_fer2013(metrics):
@@ -267,6 +322,19 @@ def _dataset_type(metrics: dict) -> str:
     if re.fullmatch(r"\w[\w.-]*/[\w.-]+", name) and not Path(name).exists():
         return name
     return re.sub(r"[^\w.-]+", "-", Path(name).name).strip("-.") or "local"
+
+
+def _shown(command: str) -> str:
+    """A command line as the world may read it."""
+    return shlex.join(_public(word) for word in shlex.split(command))
+
+
+def _public(word: str) -> str:
+    """Of an absolute path no more than its name, and the run's before models/; anything else as it is."""
+    path = Path(word)
+    if not path.is_absolute():
+        return word
+    return f"{path.parent.name}/models" if path.name == "models" else path.name
 
 
 def _summary(metrics: dict | None) -> str:
@@ -287,7 +355,7 @@ def _training(history: dict) -> str:
     sizes = list(dict.fromkeys(row["size"] for row in epochs if "size" in row))
     shown = f" Training images of {' and then '.join(map(str, sizes))} pixels a side." if sizes else ""
     init = run.get("init")
-    began = f" It began at the weights of `{init['model']}`{_before(history)}." if init else ""
+    began = f" It began at the weights of `{_public(init['model'])}`{_before(history)}." if init else ""
     return (
         f"{_recipe(run['recipe'])} on {processes}.{shown} {_augmentation(run['recipe']['augmentation'])}. "
         f"{run['images']['train']:,} training and {run['images']['validation']:,} validation images"

@@ -5,9 +5,10 @@ import os
 import shutil
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 
-from fer_model.errors import TrainingError
+from fer_model.errors import ModelError, TrainingError
 from fer_model.labels import EMOTIONS
 from fer_model.modeling import FERModel
 
@@ -27,6 +28,15 @@ def save_model(model: FERModel, folder: Path, accelerator: Accelerator) -> None:
     for file in sorted(temporary.iterdir(), key=lambda file: file.name != "README.md"):
         os.replace(file, folder / file.name)
     temporary.rmdir()
+
+
+def holds_weights(folder: Path, model: FERModel) -> bool:
+    """Whether the folder holds a model with these very weights."""
+    try:
+        theirs, ours = FERModel.from_pretrained(folder).state_dict(), model.state_dict()
+    except ModelError:
+        return False
+    return theirs.keys() == ours.keys() and all(torch.equal(theirs[name], ours[name].cpu()) for name in ours)
 
 
 def save_checkpoint(checkpoints: Path, epoch: int, accelerator: Accelerator) -> None:
@@ -60,11 +70,10 @@ def remove_checkpoints(checkpoints: Path) -> None:
         shutil.rmtree(leaving)
 
 
-def remove_old_results(output_dir: Path, accelerator: Accelerator, *, with_history: bool) -> None:
+def remove_old_results(output_dir: Path, accelerator: Accelerator) -> None:
     """Remove what was measured of other weights, just before new ones take their place."""
     if accelerator.is_main_process:
-        for name in ("metrics.json", *(["history.json"] if with_history else [])):
-            (output_dir / name).unlink(missing_ok=True)
+        (output_dir / "metrics.json").unlink(missing_ok=True)
         for picture in (output_dir / "visualizations").glob("*.png"):
             picture.unlink()
 
@@ -74,7 +83,7 @@ def require_same_run(history_file: Path, run: dict) -> None:
     try:
         # runs from before there was a choice do not tell
         before = {"classes": len(EMOTIONS)} | json.loads(history_file.read_text())["run"]
-    except FileNotFoundError:  # killed after the first checkpoint and before the first history
+    except FileNotFoundError:  # somebody removed it
         return
     ignored = ("environment", "command")
     now = json.loads(json.dumps(run))  # tuples to lists, as in the file
@@ -102,6 +111,7 @@ def _flat(settings: dict, prefix: str = "") -> dict:
 def write_history(output_dir: Path, history: dict, accelerator: Accelerator) -> None:
     """Write `history.json` beside, then rename: a reader never sees half of it."""
     if accelerator.is_main_process:
+        output_dir.mkdir(parents=True, exist_ok=True)
         temporary = output_dir / "history.json.writing"
         temporary.write_text(json.dumps(history, indent=2) + "\n")
         os.replace(temporary, output_dir / "history.json")

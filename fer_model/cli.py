@@ -50,6 +50,13 @@ def load_split(args: argparse.Namespace, split: str, accelerator: "Accelerator",
         )
 
 
+def positive(text: str) -> int:
+    """For argparse: a whole number above 0."""
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
 def run(name: str, main: Callable[[], object], if_interrupted: str = "interrupted") -> None:
     """Run a script: what is wrong outside the code ends in one sentence and exit status 2, without a traceback."""
     try:

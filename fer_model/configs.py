@@ -6,12 +6,12 @@ from fer_model.errors import TrainingError
 from fer_model.labels import COUNTS, EMOTIONS
 
 INPUT_SIZE = 64
-"""Height and width, in pixels, of what the network sees."""
+"""Height and width, in pixels, of what V1 and V2 see; see `Architecture.input_size`."""
 
 DATA_SIZE = 48
 """Height and width, in pixels, at which faces are stored: FER2013's own.
 
-Every face passes through this size on its way to `INPUT_SIZE`, in training, in evaluation
+Every face passes through this size on its way to the network's, in training, in evaluation
 and in the app, so that a sharp webcam picture reaches the network as soft as its training data.
 """
 
@@ -19,6 +19,8 @@ PIXEL_MEAN = 0.5
 PIXEL_STD = 0.5
 """Pixels in [0, 1] become (x - 0.5) / 0.5, hence [-1, 1]."""
 
+TWIN = 0.95
+"""From this correlation of their pixels on, two pictures count as the same photo."""
 
 DEFAULT_DATASET = "clip-benchmark/wds_fer2013"
 """FER2013 on the Hub, unless another is named."""

@@ -81,7 +81,7 @@ def batches(data: FERData, batch_size: int, shuffle: bool = False) -> torch.util
 def stratified_split(labels: Tensor, fraction: float, seed: int, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Indices (larger part, smaller part), both sorted; `fraction` of every class goes to the smaller.
 
-    Each class is rounded by itself to the nearest image, with at least one on either side.
+    Each class is rounded by itself to the nearest image, with at least one on either side if it has two.
 
     Args:
         groups: int64 (N,) from `duplicates.photo_groups`: images of one photo share a number. Of the smaller part
@@ -140,7 +140,6 @@ def load_fer(
     skip_corrupt: bool = False,
     progress: bool = True,
     classes: int = len(EMOTIONS),
-    neutral: bool = False,
 ) -> FERData:
     """The faces of one split ("train" or "test"), decoded once.
 
@@ -150,13 +149,12 @@ def load_fer(
         skip_corrupt: leave unreadable images out (they are logged) instead of stopping.
         progress: show a progress bar while decoding.
         classes: 6, or 7 to keep neutral faces too, with the label 6.
-        neutral: another way to ask for `classes=7`.
 
     Raises:
         DataError: the dataset, split, columns, class names or images are missing or unusable; the
             message names the dataset, what was found, and what to do.
     """
-    wanted = class_names(len(EMOTIONS_WITH_NEUTRAL) if neutral else classes)
+    wanted = class_names(classes)
     loaded = _load(dataset, revision)
     rows = _select_split(loaded, split, dataset)
     image_column = _find_column(rows, "image", IMAGE_COLUMNS, datasets.Image, dataset)

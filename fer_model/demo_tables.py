@@ -7,11 +7,15 @@ from pathlib import Path
 
 def cold_start_sentence(results: Path) -> str:
     """How long the demo takes from its start, in Markdown."""
-    measured = json.loads((results / "cold_start.json").read_text(encoding="utf-8"))
+    file = results / "cold_start.json"
+    if not file.is_file():
+        return "How long the demo takes to start has not been measured: `python docs/cold_start.py` does."
+    measured = json.loads(file.read_text(encoding="utf-8"))
+    page, answer = (f"{measured[key]:.1f} s" for key in ("seconds_to_page", "seconds_to_first_answer"))
     return (
-        f"From a standing start the page is there after {measured['seconds_to_page']:.1f} s and the first photo is "
-        f"answered after {measured['seconds_to_first_answer']:.1f} s (median of {measured['rounds']} starts on "
-        f"{measured['cores']} cores; `{measured['command']}`)."
+        f"On this machine, not counting a container's own start, `python app.py` shows its page after {page} and has "
+        f"answered the first photo after {answer} (median of {measured['rounds']} starts on {measured['cores']} cores; "
+        f"`{measured['command']}`)."
     )
 
 
@@ -25,10 +29,12 @@ def demo_table(results: Path) -> str:
     lines = ["| asked | answered |", "|---|---|"]
     for name, measured in parts.items():
         lines += [f"| {what} | {figure} |" for what, figure in rows[name](measured)]
+    versions = {part["version"] for part in parts.values()}
     machines = {f"{part['cores']} cores ({part['environment']['processor']})" for part in parts.values()}
     lines.append(
-        f"\nMedians, and in brackets what 95 % stay below; who asks runs on the same {' and '.join(sorted(machines))}. "
-        "From `results/demo.json`, which `python docs/demo_speed.py` writes."
+        "\nTimes are medians, and in brackets what 95 % stay below; who asks runs on the same "
+        f"{' and '.join(sorted(machines))}. The network was {' and '.join(sorted(versions))}. From "
+        "`results/demo.json`, which `python docs/demo_speed.py` writes."
     )
     return "\n".join(lines)
 

@@ -19,13 +19,12 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from fer_model import cli
+from fer_model.configs import TWIN
 from fer_model.data import FERData, load_fer
 from fer_model.errors import DataError
-from fer_model.labels import EMOTIONS
+from fer_model.labels import EMOTIONS, EMOTIONS_WITH_NEUTRAL
 
 THRESHOLDS = (0.90, 0.93, 0.95, 0.97, 0.99)
-TWIN = 0.95
-"""From this correlation on, two pictures count as the same photo."""
 
 PARTS = ("Training", "PublicTest", "PrivateTest")
 
@@ -210,7 +209,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--dataset", required=True, metavar="ID_OR_PATH", help="all of FER2013, with a column usage")
     parser.add_argument("--output", type=Path, default=Path("results/data.json"), metavar="FILE")
     args = parser.parse_args(argv)
-    train, test = (load_fer(args.dataset, split, neutral=True) for split in ("train", "test"))
+    train, test = (load_fer(args.dataset, split, classes=len(EMOTIONS_WITH_NEUTRAL)) for split in ("train", "test"))
     found = study(train, test, progress=True)
     command = shlex.join(["python", "-m", "fer_model.duplicates", "--dataset", args.dataset])
     args.output.parent.mkdir(parents=True, exist_ok=True)

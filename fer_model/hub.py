@@ -1,6 +1,5 @@
 """Between a results folder and the Hugging Face Hub: the card from measured files, the upload, the results' upload."""
 
-import hashlib
 import json
 import os
 import shlex
@@ -16,20 +15,10 @@ from fer_model import card
 from fer_model.errors import FERError
 from fer_model.hub_errors import explain
 from fer_model.hub_files import CONFIG_FILE, WEIGHTS_FILE, hub_card, hub_wheel
+from fer_model.model_facts import weights_digest
 from fer_model.modeling import FERModel
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def weights_digest(model: FERModel) -> str:
-    """SHA-256 over names and values of all weights, and the calibration; of equal models the same in any file."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    if (model.temperature, model.unsure_below) != (1.0, 0.5):
-        digest.update(repr((model.temperature, model.unsure_below)).encode())
-    return digest.hexdigest()
 
 
 def write_card(results: Path) -> Path:

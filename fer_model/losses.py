@@ -21,7 +21,7 @@ def weighted_cross_entropy(
 ) -> Tensor:
     """Cross-entropy of each image times its class weight, (B,), not yet averaged.
 
-    The mean that training uses, and that the history reports, is sum(losses) / sum(weights[labels]),
+    The mean that a process trains on, and that the history reports of all, is sum(losses) / sum(weights[labels]),
     as `torch.nn.CrossEntropyLoss(weight=..., label_smoothing=...)` defines it.
 
     Args:

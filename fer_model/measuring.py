@@ -1,5 +1,6 @@
 """A network and a test set -> predictions, scores and pictures."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +10,13 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from fer_model import plots
-from fer_model.augment import enlarge, preprocess
+from fer_model.augment import preprocess, resize
 from fer_model.calibration import coverage_curve
 from fer_model.data import FERData, batches
-from fer_model.expectations import check_expectations
 from fer_model.gradcam import grad_cam
 from fer_model.metrics import FERMetric, calibration_bins, calibration_error
 from fer_model.modeling import FERModel
-from fer_model.training import EVALUATION_BATCH, predict
+from fer_model.predicting import EVALUATION_BATCH, predict
 
 
 def predict_all(
@@ -54,10 +54,9 @@ def measure(
     probabilities: Tensor,
     labels: Tensor,
     usage: tuple[str, ...] | None,
-    history: dict | None,
     twins: Tensor | None = None,
 ) -> dict:
-    """`FERMetric`'s scores, the same for parts of the test set, and the expectations of six classes.
+    """`FERMetric`'s scores, and the same for parts of the test set.
 
     Args:
         probabilities: float (N, classes), calibrated.
@@ -72,40 +71,60 @@ def measure(
     private = [name.strip().lower() == "privatetest" for name in usage or [""] * len(labels)]
     metrics["private_test"] = scores(torch.tensor(private))
     metrics["without_twins"] = None if twins is None else scores(~twins)
-    metrics["expectations"] = check_expectations(metrics, history)
     return metrics
 
 
-def draw(model: FERModel, test: FERData, logits: Tensor, metrics: dict, history: dict | None, folder: Path) -> None:
+@dataclass(frozen=True)
+class MeanHeatMaps:
+    """Of each class's correctly recognised images, by the class's name."""
+
+    faces: dict[str, np.ndarray]  # mean face, (S, S) in [0, 1]
+    maps: dict[str, np.ndarray]  # mean Grad-CAM for the class, (S, S) in [0, 1]
+    images: dict[str, int]  # how many these are
+    empty: dict[str, int]  # how many of the maps hold no positive evidence
+
+
+def draw(
+    model: FERModel,
+    test: FERData,
+    logits: Tensor,
+    metrics: dict,
+    heat_maps: MeanHeatMaps,
+    history: dict | None,
+    folder: Path,
+) -> None:
     """All pictures of a measurement, and the training curves if there is a history."""
     confidence, predicted = model.probabilities(logits).max(dim=1)
     correct = predicted == test.labels
     plots.confusion(metrics, folder / "confusion_matrix.png")
     plots.class_bars(metrics, folder / "class_scores.png")
     plots.reliability(calibration_bins(confidence.numpy(), correct.numpy()), metrics["ece"], folder / "reliability.png")
-    plots.mean_grad_cams(*mean_grad_cams(model, test.subset(correct.nonzero().flatten())), folder / "mean_grad_cam.png")
+    plots.mean_grad_cams(heat_maps.faces, heat_maps.maps, heat_maps.images, folder / "mean_grad_cam.png")
     plots.coverage(metrics["calibration"], folder / "coverage.png")
     if history:
         plots.training_curves(history, folder / "training_curves.png")
 
 
-def mean_grad_cams(
-    model: FERModel, faces: FERData
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, int]]:
-    """Mean face and mean Grad-CAM for the true class, by class, (S, S) in [0, 1], and the counts."""
+def mean_heat_maps(model: FERModel, faces: FERData, logits: Tensor) -> MeanHeatMaps:
+    """Grad-CAM for the true class, of all images that are recognised, averaged.
+
+    Args:
+        logits: (N, classes), the model's answers to `faces`.
+    """
     device = next(model.parameters()).device
-    means, maps, counts = {}, {}, {}
-    with tqdm(total=len(faces), desc="Grad-CAM", unit="image", leave=False) as bar:
+    recognised = faces.subset((logits.argmax(dim=1) == faces.labels).nonzero().flatten())
+    found = MeanHeatMaps({}, {}, {}, {})
+    with tqdm(total=len(recognised), desc="Grad-CAM", unit="image", leave=False) as bar:
         for label, emotion in enumerate(model.class_names):
-            members = faces.images[faces.labels == label]
-            counts[emotion] = len(members)
-            face_sum, map_sum = torch.zeros(1), torch.zeros(1)
+            members = recognised.images[recognised.labels == label]
+            face_sum, map_sum, empty = torch.zeros(1), torch.zeros(1), 0
             for images in members.split(EVALUATION_BATCH):
-                face_sum = face_sum + enlarge(images, model.input_size).sum(dim=(0, 1))
-                map_sum = (
-                    map_sum + grad_cam(model, preprocess(images.to(device), model.input_size), label).sum(dim=0).cpu()
-                )
+                maps = grad_cam(model, preprocess(images.to(device), model.input_size), label).cpu()
+                face_sum = face_sum + resize(images, model.input_size).sum(dim=(0, 1))
+                map_sum = map_sum + maps.sum(dim=0)
+                empty += int((maps.amax(dim=(1, 2)) == 0).sum())
                 bar.update(len(images))
-            means[emotion] = (face_sum / max(len(members), 1)).numpy()
-            maps[emotion] = (map_sum / max(len(members), 1)).numpy()
-    return means, maps, counts
+            found.images[emotion], found.empty[emotion] = len(members), empty
+            found.faces[emotion] = (face_sum / max(len(members), 1)).numpy()
+            found.maps[emotion] = (map_sum / max(len(members), 1)).numpy()
+    return found

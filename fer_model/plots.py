@@ -29,11 +29,13 @@ def training_curves(history: dict, path: Path) -> None:
     starts = list(accumulate(len(run["epochs"]) for run in history.get("earlier", [])))
     best = (starts or [0])[-1] + history["best_epoch"]
     sizes = [row.get("size", INPUT_SIZE) for row in rows]
+    labels = {("loss", "train"): _train_loss_label(history["run"]["recipe"])}
     figure = Figure(figsize=(10, 4), layout="constrained")
     panels = figure.subplots(1, 2)
     for axes, name, scale in zip(panels, ("loss", "accuracy"), (1, 100), strict=True):
         for part, colour in (("train", _BLUE), ("validation", _ORANGE)):
-            axes.plot(epochs, [scale * row[f"{part}_{name}"] for row in rows], "o-", ms=3, color=colour, label=part)
+            values, label = [scale * row[f"{part}_{name}"] for row in rows], labels.get((name, part), part)
+            axes.plot(epochs, values, "o-", ms=3, color=colour, label=label)
         axes.axvline(best, color=_GREY, ls=":", label=f"best epoch ({best})")
         for size in sorted(set(sizes) - {max(sizes)}):
             smaller = [epoch for epoch, other in zip(epochs, sizes, strict=True) if other == size]
@@ -57,6 +59,15 @@ def training_curves(history: dict, path: Path) -> None:
     panels[1].legend()
     figure.suptitle(f"{history['run']['version'].upper()}, seed {history['run']['seed']}")
     _save(figure, path)
+
+
+def _train_loss_label(recipe: dict) -> str:
+    """Which loss the training's is, where it is not the validation's, the weighted cross-entropy alone."""
+    words = ["label smoothing"] if recipe.get("label_smoothing") else []
+    words += ["focal factor"] if recipe.get("focal") else []
+    augmentation = recipe.get("augmentation", {})
+    words += ["mixed images"] if augmentation.get("mixup") or augmentation.get("cutmix") else []
+    return f"train, with {' and '.join(words)}" if words else "train"
 
 
 def confusion(metrics: dict, path: Path) -> None:

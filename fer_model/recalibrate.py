@@ -13,16 +13,16 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from fer_model import cli
+from fer_model import cli, plots
 from fer_model.calibration import calibrate
-from fer_model.checkpoints import remove_old_results
+from fer_model.checkpoints import remove_old_results, save_model
 from fer_model.data import batches, load_fer
 from fer_model.duplicates import fingerprint
 from fer_model.errors import FERError
 from fer_model.hub import write_card
 from fer_model.modeling import FERModel
+from fer_model.predicting import EVALUATION_BATCH, predict
 from fer_model.splitting import validation_split
-from fer_model.training import EVALUATION_BATCH, predict
 
 TOLERANCE = 0.01
 """In accuracy: bfloat16 against float32 turns over less, training images among the validation images more."""
@@ -65,9 +65,10 @@ def main(argv: list[str] | None = None) -> None:
             "Name the dataset it was trained on with --dataset."
         )
     calibrate(model, logits, labels)
-    remove_old_results(args.results, accelerator, with_history=False)  # they were measured before this
     model = model.cpu().half() if args.half else model.cpu()
-    model.save_pretrained(args.results / "models")
+    save_model(model, args.results / "models", accelerator)
+    remove_old_results(args.results, accelerator)  # they were measured before this
+    plots.training_curves(history, args.results / "visualizations" / "training_curves.png")
     write_card(args.results)
     print(f"temperature {model.temperature:.3f}, unsure below {model.unsure_below:.3f}; now measure anew: evaluate.py")
 

@@ -9,19 +9,21 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from fer_model import card, demo_tables, tables
+from fer_model import card, cli, demo_tables, tables
 from fer_model.errors import FERError
 from fer_model.hub import ROOT, model_card
 
 
 def filled(readme: str, results: Path) -> str:
-    """`readme` with the text between its markers replaced: results, effort, copies, the demo's cold start and speed.
+    """`readme` with the text between its markers replaced: tables and sentences of what was measured.
 
     Raises:
         FERError: a marker is missing.
     """
     for name, command, text in (
         ("results", "python -m fer_model.report", tables.results_table),
+        ("unsure", "python -m fer_model.report", tables.unsure_table),
+        ("heat maps", "python -m fer_model.report", tables.heat_maps_sentence),
         ("effort", "python -m fer_model.report", tables.effort_table),
         ("data", "python -m fer_model.duplicates", tables.data_table),
         ("cold start", "python docs/cold_start.py", demo_tables.cold_start_sentence),
@@ -66,4 +68,4 @@ def _fresh_texts() -> Iterator[tuple[Path, str]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.run("fer_model.report", lambda: sys.exit(main()))

@@ -1,7 +1,8 @@
 """The training and validation images of a run."""
 
+from fer_model.configs import TWIN
 from fer_model.data import FERData, limited, stratified_split
-from fer_model.duplicates import TWIN, near_pairs, photo_groups
+from fer_model.duplicates import near_pairs, photo_groups
 
 
 def validation_split(

@@ -7,8 +7,8 @@ from pathlib import Path
 from fer_model.checkpoints import newest_checkpoint
 from fer_model.configs import title
 from fer_model.errors import TrainingError
-from fer_model.hub import weights_digest
 from fer_model.labels import EMOTIONS
+from fer_model.model_facts import weights_digest
 from fer_model.modeling import FERModel
 
 
@@ -48,7 +48,8 @@ def starting_point(version: str, classes: int, seed: int, source: str | None, re
         before = json.loads((resumed / "history.json").read_text(encoding="utf-8"))
         if (before["run"].get("init") or {}).get("model") == source:
             return Start(model, before["run"]["init"], before.get("earlier", []))
-    return Start(model, {"model": source, "sha256": weights_digest(trained)}, _earlier(Path(source)))
+    digest = weights_digest(trained)
+    return Start(model, {"model": source, "sha256": digest}, _earlier(Path(source), digest))
 
 
 def _fits(trained: FERModel, model: FERModel) -> bool:
@@ -57,13 +58,18 @@ def _fits(trained: FERModel, model: FERModel) -> bool:
     return all(here.get(name) == tensor.shape for name, tensor in trained.state_dict().items())
 
 
-def _earlier(models: Path) -> list[dict]:
-    """The histories that led to a run's folder `models`, oldest first; none where nothing was recorded."""
+def _earlier(models: Path, digest: str) -> list[dict]:
+    """The histories that led to the weights in a run's folder `models`, oldest first; none where nothing was recorded.
+
+    A run that was killed before it replaced the weights it had begun with, `digest`, has not led to them.
+    """
     path = models.resolve().parent / "history.json"
     if models.resolve().name != "models" or not path.is_file():
         return []
     history = json.loads(path.read_text(encoding="utf-8"))
-    return [*history.pop("earlier", []), history]
+    before = history.pop("earlier", [])
+    begun_with_these = (history["run"].get("init") or {}).get("sha256") == digest
+    return before if begun_with_these else [*before, history]
 
 
 def check_validation(start: Start, run: dict) -> str | None:
@@ -82,17 +88,23 @@ def check_validation(start: Start, run: dict) -> str | None:
             f"Nothing is recorded of how {start.init['model']} was trained. If it has seen this run's validation "
             "images, their accuracy, and the calibration, will be too good."
         )
+    warning = None
     for before in start.earlier:
         then = before["run"]
-        if then["dataset"] != run["dataset"]:
-            return f"{start.init['model']} was trained on {then['dataset']}, in part; its images may be among these."
-        if not _within(run, then):
+        if _where(then["dataset"]) != _where(run["dataset"]):
+            warning = f"{start.init['model']} was trained on {then['dataset']}, in part; its images may be among these."
+        elif not _within(run, then):
             raise TrainingError(
                 f"{start.init['model']} was trained on another split of {run['dataset']} into training and validation "
                 f"images (seed {then['seed']}, {then['images']['validation']:,} for validation), so it has learned "
                 "some of this run's validation images. Use that run's seed, limit and validation_fraction."
             )
-    return None
+    return warning
+
+
+def _where(dataset: str) -> str:
+    """A dataset by one name only: a folder's or file's whole path, or a Hub id."""
+    return str(Path(dataset).resolve()) if Path(dataset).exists() else dataset
 
 
 def _within(run: dict, then: dict) -> bool:

@@ -1,16 +1,16 @@
 """What was trained and measured, as Markdown for the README."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from fer_model.configs import CONFIGS, INPUT_SIZE, folder_name, title
 from fer_model.errors import FERError
 from fer_model.histories import all_epochs, length
-from fer_model.hub import weights_digest
 from fer_model.labels import COUNTS, EMOTIONS
+from fer_model.model_facts import forward_flops, weights_digest
 from fer_model.modeling import FERModel
-from fer_model.training import forward_flops
 
 
 def results_table(results: Path) -> str:
@@ -18,15 +18,16 @@ def results_table(results: Path) -> str:
     columns = ("parameters", "epochs (best)", "accuracy (95 %)", "ten crops", "PrivateTest", "without twins")
     columns += ("macro recall", "ECE", "recall " + " · ".join(EMOTIONS))
     lines = ["| | " + " | ".join(columns) + " |", "|---" * (1 + len(columns)) + "|"]
-    for folder in (results / folder_name(version, classes) for classes in COUNTS for version in CONFIGS):
-        file = folder / "metrics.json"
-        if file.is_file():
-            metrics = json.loads(file.read_text(encoding="utf-8"))
-            model = FERModel.from_pretrained(folder / "models")
-            if metrics["model_sha256"] != weights_digest(model):
-                raise FERError(f"{file} is of another model than the one beside it: run evaluate.py anew.")
-            history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
-            lines.append(_row(model, metrics, history))
+    for folder, metrics in _measured(results):
+        model = FERModel.from_pretrained(folder / "models")
+        if metrics["model_sha256"] != weights_digest(model):
+            raise FERError(
+                f"{folder / 'metrics.json'} is of another model than the one beside it: run evaluate.py anew."
+            )
+        if not (folder / "history.json").is_file():
+            raise FERError(f"{folder / 'history.json'} is not there: put the history of the run back, or train anew.")
+        history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
+        lines.append(_row(model, metrics, history))
     return "\n".join(lines)
 
 
@@ -35,13 +36,13 @@ def _row(model: FERModel, metrics: dict, history: dict) -> str:
     recalls = [f"{100 * scores['recall']:.0f}" for scores in metrics["per_class"].values()]
     recalls[len(EMOTIONS) :] = [f"neutral {recall}" for recall in recalls[len(EMOTIONS) :]]  # the head names six
     cells = (
-        title(model.version, len(model.class_names)),
+        _title(metrics),
         f"{model.parameter_count:,}",
         f"{length(history)} ({history['best_epoch']})",
         f"**{_percent(metrics['accuracy'])}** ({low}–{high})",
         *(
-            _percent(metrics[part]["accuracy"]) if metrics.get(part) else "–"
-            for part in ("tta", "private_test", "without_twins")
+            _percent(part["accuracy"]) if part else "–"
+            for part in (_ten_crops(metrics), metrics["private_test"], metrics.get("without_twins"))
         ),
         _percent(metrics["macro_recall"]),
         f"{metrics['ece']:.3f}",
@@ -50,8 +51,52 @@ def _row(model: FERModel, metrics: dict, history: dict) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def _ten_crops(metrics: dict) -> dict | None:
+    tta = metrics.get("tta")
+    return tta if tta and tta["views"] == "ten-crop" else None
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.1f}"
+
+
+def unsure_table(results: Path) -> str:
+    """What each version's temperature and threshold do on the test images, in Markdown."""
+    columns = ("temperature", "ECE before", "and after", "unsure below", "answered", "of these right")
+    columns += ("of the withheld would be right",)
+    lines = ["| | " + " | ".join(columns) + " |", "|---" * (1 + len(columns)) + "|"]
+    for _, metrics in _measured(results):
+        found = metrics["calibration"]
+        shares = (found[key] for key in ("unsure_below", "coverage", "accuracy_when_sure", "accuracy_when_unsure"))
+        cells = [f"{found['temperature']:.2f}", f"{found['ece_before']:.3f}", f"{found['ece_after']:.3f}"]
+        cells += ["–" if share is None else f"{share:.0%}".replace("%", " %") for share in shares]
+        lines.append("| " + " | ".join([_title(metrics), *cells]) + " |")
+    return "\n".join(lines)
+
+
+def heat_maps_sentence(results: Path) -> str:
+    """How often the map of a recognised test image's own class is empty, in Markdown."""
+    parts = []
+    for _, metrics in _measured(results):
+        if "heat_maps" in metrics:
+            recognised, empty = metrics["heat_maps"]["recognised"], metrics["heat_maps"]["empty"]
+            shares = {emotion: empty[emotion] / count for emotion, count in recognised.items() if count}
+            most = max(shares, key=shares.get)
+            share = sum(empty.values()) / sum(recognised.values())
+            parts.append(f"{_title(metrics)} {_percent(share)} % (most of all {most}, {_percent(shares[most])} %)")
+    return "Empty heat maps for the class itself, among the test images that are recognised: " + "; ".join(parts) + "."
+
+
+def _measured(results: Path) -> Iterator[tuple[Path, dict]]:
+    """Folder and metrics of every version that has been measured; those of seven classes last."""
+    for folder in (results / folder_name(version, classes) for classes in COUNTS for version in CONFIGS):
+        file = folder / "metrics.json"
+        if file.is_file():
+            yield folder, json.loads(file.read_text(encoding="utf-8"))
+
+
+def _title(metrics: dict) -> str:
+    return title(metrics["version"], len(metrics["per_class"]))
 
 
 class Effort(NamedTuple):
@@ -71,7 +116,7 @@ def effort_table(results: Path) -> str:
         file = results / version / "history.json"
         if file.is_file():
             history = histories[version] = json.loads(file.read_text(encoding="utf-8"))
-            efforts[version] = _efforts(version, history)
+            efforts[version] = _efforts(history)
             shown, flops, seconds = (
                 sum(getattr(effort, name) for effort in efforts[version]) for name in ("images", "flops", "seconds")
             )
@@ -86,14 +131,14 @@ def effort_table(results: Path) -> str:
     return "\n".join(lines)
 
 
-def _efforts(version: str, history: dict) -> list[Effort]:
+def _efforts(history: dict) -> list[Effort]:
     """Of all epochs of all runs, in order; older histories hold neither size nor FLOPs, and were at 64 pixels."""
-    model = FERModel(version=version)
     found = []
     for run in (*history.get("earlier", []), history):
         images = run["run"]["images"]["train"]
+        uncounted = 3 * forward_flops(FERModel(version=run["run"]["version"]), INPUT_SIZE) * images
         for epoch in run["epochs"]:
-            flops = epoch.get("training_flops") or 3 * forward_flops(model, INPUT_SIZE) * images
+            flops = epoch.get("training_flops", uncounted)
             found.append(Effort(images, epoch.get("size", INPUT_SIZE), flops, epoch["seconds"]))
     return found
 
@@ -110,26 +155,45 @@ def _overtaking(v2: dict, v3: dict, efforts: dict[str, list[Effort]], speed: Pat
         return f"V3 has not reached V2's best validation accuracy, {_percent(best)} %."
     taken = {"v2": efforts["v2"][: accuracies["v2"].index(best) + 1], "v3": efforts["v3"][:epoch]}
     flops = {version: sum(effort.flops for effort in epochs) for version, epochs in taken.items()}
-    share = f"{100 * flops['v3'] / flops['v2']:.0f} % of the FLOPs"
+    share, source = f"{100 * flops['v3'] / flops['v2']:.0f} % of the FLOPs", ""
     if speed.is_file():
-        rows = json.loads(speed.read_text(encoding="utf-8"))["rows"]
-        pace = {(row["version"], row["size"]): row["seconds_per_image"] for row in rows}
+        measured = json.loads(speed.read_text(encoding="utf-8"))
+        pace = {(row["version"], row["size"]): row["seconds_per_image"] for row in measured["rows"]}
+        missing = {(name, effort.size) for name, epochs in taken.items() for effort in epochs} - set(pace)
+        if missing:
+            kinds = ", ".join(f"{version} at {size} pixels" for version, size in sorted(missing))
+            raise FERError(f"{speed} does not hold {kinds}: run docs/training_speed.py anew.")
         time = {
             version: sum(effort.images * pace[version, effort.size] for effort in epochs)
             for version, epochs in taken.items()
         }
+        compiled = "compiled" if measured["compile"] else "not compiled"
         share += f" and {100 * time['v3'] / time['v2']:.0f} % of the time"
+        source = f" (at the pace of each, {compiled}, on one machine: `results/training_speed.json`)"
     return (
         f"V3 reached V2's best validation accuracy, {_percent(best)} %, in its epoch {epoch}, with {share} V2 had "
-        "needed"
-        + (" (at each one's pace on one machine, `results/training_speed.json`)" if speed.is_file() else "")
-        + ". V3's validation images are photos that occur once; V2's may have copies among those it learned."
+        f"needed{source}.{_validated(v2, v3)}"
     )
+
+
+def _validated(v2: dict, v3: dict) -> str:
+    """How the two runs' validation images differ, in words."""
+    if v2["run"].get("validation_sha256") == v3["run"].get("validation_sha256"):
+        return ""
+    words = " They were validated on different images"
+    if v3["run"]["recipe"].get("together") and not v2["run"]["recipe"].get("together"):
+        words += (
+            ": V3 on photos that occur once, V2 also on copies of photos that it learned, which are the easier ones"
+        )
+    return f"{words}."
 
 
 def data_table(results: Path) -> str:
     """Copies of photos in FER2013, one row a threshold, in Markdown."""
-    data = json.loads((results / "data.json").read_text(encoding="utf-8"))
+    file = results / "data.json"
+    if not file.is_file():
+        raise FERError(f"{file} is not there: python -m fer_model.duplicates writes it.")
+    data = json.loads(file.read_text(encoding="utf-8"))
     lines = [
         "| copies | pairs | mirrored | within training | training–test | within test | with two labels | test images "
         "with one in training | of the six classes |",

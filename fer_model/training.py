@@ -2,8 +2,6 @@
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -12,12 +10,11 @@ from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, ProjectConfiguration, TorchDynamoPlugin, broadcast, set_seed
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.flop_counter import FlopCounterMode
-from tqdm.auto import tqdm
 
-from fer_model.augment import augment, enlarge, mix, normalise
+from fer_model.augment import augment, mix, normalise, resize
 from fer_model.calibration import calibrate
 from fer_model.checkpoints import (
+    holds_weights,
     newest_checkpoint,
     remove_checkpoints,
     remove_old_results,
@@ -33,12 +30,10 @@ from fer_model.errors import TrainingError
 from fer_model.losses import weighted_cross_entropy
 from fer_model.machine import environment, share_cores, warn_of_slow_precision
 from fer_model.metrics import FERMetric
-from fer_model.modeling import FERModel
+from fer_model.model_facts import forward_flops
 from fer_model.optimizing import make_average, make_optimizer, make_schedule
+from fer_model.predicting import EVALUATION_BATCH, predict, progress_bar
 from fer_model.starting import Start, check_validation
-from fer_model.views import logits_over_views
-
-EVALUATION_BATCH = 128
 
 _HEADER = f"{'epoch':>5} {'train loss':>11} {'train acc':>10} {'val loss':>9} {'val acc':>8} {'val recall':>11} {'seconds':>8} {'images/s':>9}"  # noqa: E501
 
@@ -98,28 +93,33 @@ def fit(
     output_dir: Path,
     *,
     seed: int,
+    about: dict,
     channels_last: bool = False,
     resume: bool = False,
     overwrite: bool = False,
-    about: dict | None = None,
 ) -> dict:
     """Train until `recipe` says stop; the best weights by validation accuracy end up in `output_dir`/models.
 
-    Every epoch writes a checkpoint and `history.json`; a run killed at any moment and resumed
-    gives, on a CPU, the same history (but for the seconds) as one that was not.
+    Every epoch writes `history.json`, a checkpoint, and the model if it is the best so far, in this order. A run
+    killed at any moment and resumed ends with a model and a history that belong together; on a CPU they are, but
+    for the seconds, those of a run that was not killed.
 
     Args:
         start: the network to train, from `starting_point`.
         weights: class weights, one for each of the model's classes, from `losses.class_weights`.
+        about: where the images come from, for the history's "run" entry: {"command", "dataset",
+            "dataset_revision", "limit"}, as train.py's arguments of these names.
         resume: go on from the last checkpoint in `output_dir`, if there is one.
         overwrite: begin anew although `output_dir` holds an unfinished run.
-        about: more facts for the history's "run" entry, such as the dataset.
 
     Returns:
         The history: {"run": {...}, "epochs": [{epoch, train_loss, train_accuracy, validation_loss,
         validation_accuracy, validation_macro_recall, seconds, images_per_second, learning_rate, size,
         training_flops}], "best_epoch", "stopped", "earlier": histories of the runs that led to the weights
-        that this one began with, oldest first}.
+        that this one began with, oldest first}. The training loss is the recipe's, with label smoothing, focal
+        factor and mixed images if it has them; the validation loss is the weighted cross-entropy alone. The training
+        accuracy is over images as they were shown, and of mixed ones counts the first label; the learning rate is
+        the one at the epoch's end.
 
     Raises:
         TrainingError: an unfinished run is in the way, the resumed run was started with other
@@ -130,7 +130,7 @@ def fit(
     stretches = recipe.cosine or recipe.share_at_end
     model = start.model
     run = {
-        **(about or {}),
+        **about,
         "init": start.init,
         "version": model.version,
         "classes": len(model.class_names),
@@ -176,12 +176,24 @@ def fit(
     bare = accelerator.unwrap_model(model, keep_torch_compile=False)
     schedule = make_schedule(optimizer, recipe, len(train_loader))
     average = make_average(bare, recipe)
+    kept, best = (average.module, average.module) if average else (model, bare)
     progress = Progress()
+
+    def keep(logits: Tensor, labels: Tensor) -> None:
+        """Make the network, as it is now, the run's result."""
+        remove_old_results(output_dir, accelerator)
+        calibrate(best, logits, labels)
+        save_model(best, output_dir / "models", accelerator)
+
     accelerator.register_for_checkpointing(progress, schedule, *([average] if average else []))
     if newest and resume:
         accelerator.load_state(str(newest))
         accelerator.print(f"resumed {newest}: {len(progress.epochs)} epochs done")
-        write_history(output_dir, _history(run, progress, None, start), accelerator)
+        write_history(output_dir, _history(run, progress, _stop_reason(progress, recipe), start), accelerator)
+        with torch.random.fork_rng(devices=()):  # what follows draws numbers that an uninterrupted run does not
+            # killed between the checkpoint of a best epoch and its model
+            if progress.waited() == 0 and not holds_weights(output_dir / "models", best):
+                keep(*predict(kept, validation_loader, accelerator, "validating", memory_format))
     elif resume:
         accelerator.print(f"no checkpoint in {checkpoints}: starting at epoch 1")
 
@@ -199,7 +211,6 @@ def fit(
         train_seconds = time.perf_counter() - started
         if average:  # each process averaged the statistics of its own batches; the first one's are kept
             broadcast(list(average.module.buffers()))
-        kept = average.module if average else model
         logits, labels = predict(kept, validation_loader, accelerator, "validating", memory_format)
         row = {
             "epoch": epoch,
@@ -218,44 +229,15 @@ def fit(
                 "begin anew with --overwrite and a smaller --lr, or with --mixed_precision no."
             )
         progress.epochs.append(row)
-        if progress.best_epoch == epoch:
-            remove_old_results(output_dir, accelerator, with_history=epoch == 1)
-            best = average.module if average else bare
-            calibrate(best, logits, labels)
-            save_model(best, output_dir / "models", accelerator)
-        save_checkpoint(checkpoints, epoch, accelerator)
         stopped = _stop_reason(progress, recipe)
+        # first, for it replaces the only record of the weights that this run may have begun with in the same folder
         write_history(output_dir, _history(run, progress, stopped, start), accelerator)
+        save_checkpoint(checkpoints, epoch, accelerator)
+        if progress.waited() == 0:
+            keep(logits, labels)
         accelerator.log({k: v for k, v in row.items() if k != "epoch"}, step=epoch)
         accelerator.print(_row(row))
     return _history(run, progress, stopped, start)
-
-
-def predict(
-    model: torch.nn.Module,
-    loader: torch.utils.data.DataLoader,
-    accelerator: Accelerator,
-    description: str = "predicting",
-    memory_format: torch.memory_format = torch.contiguous_format,
-    views: str = "plain",
-) -> tuple[Tensor, Tensor]:
-    """Logits float32 (N, classes) and labels (N,) on the CPU, in the dataset's order, on every process.
-
-    Each image counts exactly once: the images that Accelerate repeats to even out the batches of
-    several processes are dropped, and this is checked.
-    """
-    model.eval()
-    size = accelerator.unwrap_model(model, keep_torch_compile=False).input_size
-    gathered = []
-    with torch.no_grad(), _bar(loader, description, accelerator) as bar:
-        for images, labels, indices in bar:
-            logits = logits_over_views(model, images, size, views, memory_format)
-            gathered.append([t.cpu() for t in accelerator.gather_for_metrics((logits, labels, indices))])
-    logits, labels, indices = (torch.cat(parts) for parts in zip(*gathered, strict=True))
-    order = indices.argsort()
-    if not torch.equal(indices[order], torch.arange(len(loader.dataset))):
-        raise RuntimeError(f"{len(indices)} predictions were gathered for {len(loader.dataset)} images")
-    return logits[order], labels[order]
 
 
 @dataclass
@@ -274,7 +256,7 @@ class Step:
     def __call__(self, faces: Tensor, labels: Tensor, accelerator: Accelerator) -> tuple[Tensor, Tensor, Tensor]:
         """Take it; returns each image's loss, class weight, and whether it was recognised, all (B,)."""
         settings = self.recipe.augmentation
-        images, mixed = mix(augment(enlarge(faces, self.size), settings), settings)
+        images, mixed = mix(augment(resize(faces, self.size), settings), settings)
         logits = self.model(normalise(images).contiguous(memory_format=self.memory_format)).float()
         losses, class_weights = self._losses(logits, labels)
         if mixed:  # as often in the batch's labels as in its pixels
@@ -299,24 +281,14 @@ class Step:
 def _train_epoch(step: Step, loader, accelerator: Accelerator, description: str) -> dict:
     step.model.train()
     seen = []  # loss, weight, correct: (3, images of a batch), left on the device so that nothing waits
-    with _bar(loader, description, accelerator) as bar:
-        for faces, labels, _ in bar:
-            losses, class_weights, correct = step(faces, labels, accelerator)
-            seen.append(torch.stack(accelerator.gather_for_metrics((losses, class_weights, correct.float()))))
+    for faces, labels, _ in progress_bar(loader, description, accelerator):
+        losses, class_weights, correct = step(faces, labels, accelerator)
+        seen.append(torch.stack(accelerator.gather_for_metrics((losses, class_weights, correct.float()))))
     images_seen = torch.cat(seen, dim=1).cpu().double()  # on the CPU, since not every device knows float64
     if images_seen.shape[1] != len(loader.dataset):
         raise RuntimeError(f"{images_seen.shape[1]} images were counted in an epoch of {len(loader.dataset)}")
     loss_sum, weight_sum, correct_sum = images_seen.sum(dim=1).tolist()
     return {"train_loss": loss_sum / weight_sum, "train_accuracy": correct_sum / len(loader.dataset)}
-
-
-def forward_flops(model: FERModel, size: int) -> int:
-    """Floating-point operations of one image's way through the network, as torch counts them."""
-    training = model.training
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.eval()(torch.zeros(1, 3, size, size))
-    model.train(training)
-    return counter.get_total_flops()
 
 
 def _validation_scores(logits: Tensor, labels: Tensor, weights: Tensor) -> dict:
@@ -336,14 +308,6 @@ def _stop_reason(progress: Progress, recipe: Recipe) -> str | None:
     if len(progress.epochs) >= recipe.epochs:
         return f"{recipe.epochs} epochs done"
     return None
-
-
-@contextmanager
-def _bar(loader, description: str, accelerator: Accelerator) -> Iterator[tqdm]:
-    with tqdm(
-        loader, desc=description, unit="batch", leave=False, disable=not accelerator.is_main_process, mininterval=0.5
-    ) as bar:
-        yield bar
 
 
 def _row(row: dict) -> str:

@@ -1,4 +1,4 @@
-"""Test-time views: the same face shown to the network in several ways, and the answers averaged."""
+"""Test-time views: the same face shown to the network in several ways, and the logits averaged."""
 
 import torch
 from torch import Tensor, nn

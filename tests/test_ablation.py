@@ -51,9 +51,22 @@ def test_a_study_goes_on_after_a_failed_row_and_trains_no_row_twice(dataset, tmp
     assert len(list((tmp_path / "runs").rglob("history.json"))) == 1
 
     # a row of another recipe under the same command is another row
+    before = ablation._key("no", ["train.py"], good)
     changed_recipe = replace(CONFIGS["v1"], recipe=replace(CONFIGS["v1"].recipe, lr=1e-3))
     monkeypatch.setitem(CONFIGS, "v1", changed_recipe)
-    assert ablation._key("no", ["train.py"], good) != after["rows"][0]["key"]
+    assert ablation._key("no", ["train.py"], good) != before
+
+
+def test_a_row_is_trained_for_the_whole_budget_however_long_it_is():
+    row = ablation.Row("plain", ("--version", "v1"))
+    command = ablation._command(ablation.Study("?", 25, None, (row,)), row, "d", [])
+    assert changed(CONFIGS["v1"].recipe, [command[command.index("--set") + 1]]).patience == 25
+
+
+def test_another_budget_does_not_replace_the_result_of_the_study(capsys):
+    with pytest.raises(SystemExit):
+        ablation.main(["collapse", "--epochs", "1"])
+    assert "--output" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ablation.STUDIES)

@@ -12,8 +12,8 @@ from fer_model import views
 from fer_model.augment import preprocess
 from fer_model.calibration import TEMPERATURES, calibrate, coverage_curve, fit_temperature, unsure_threshold
 from fer_model.errors import ModelError
-from fer_model.hub import weights_digest
 from fer_model.metrics import calibration_error
+from fer_model.model_facts import weights_digest
 from fer_model.modeling import FERModel
 from fer_model.pipeline import FERPipeline
 from synthetic import draw_faces
@@ -59,6 +59,9 @@ def test_the_threshold_withholds_what_would_more_often_be_wrong():
 def test_the_threshold_at_its_ends():
     assert unsure_threshold(np.array([0.9, 0.4]), np.array([True, True])) < 0.4
     assert unsure_threshold(np.array([0.9, 0.4]), np.array([False, False])) == 1.0
+    # no threshold gives one of two equals and withholds the other
+    assert unsure_threshold(np.array([0.9, 0.9]), np.array([True, False])) == 1.0
+    assert 0.5 < unsure_threshold(np.array([0.9, 0.9, 0.9, 0.5]), np.array([True, False, True, False])) < 0.9
 
 
 def test_the_curve_falls_in_coverage_and_begins_with_every_answer():

@@ -111,7 +111,7 @@ def test_neutral_faces_are_kept_when_asked_for(tmp_path):
 
     table = image_table(draw_faces(3))
     write_parquet(tmp_path, train=table, test=table)
-    with_neutral = load_fer(str(tmp_path), "train", neutral=True)
+    with_neutral = load_fer(str(tmp_path), "train", classes=7)
     assert torch.bincount(with_neutral.labels).tolist() == [3] * 7
     without = load_fer(str(tmp_path), "train")
     assert torch.equal(with_neutral.images[with_neutral.labels < 6], without.images)

@@ -13,6 +13,7 @@ from fer_model.errors import FERError
 from fer_model.expectations import check_expectations
 from fer_model.labels import EMOTIONS
 from fer_model.metrics import FERMetric
+from fer_model.model_facts import weights_digest
 from fer_model.modeling import FERModel
 
 ROOT = Path(__file__).parent.parent
@@ -31,7 +32,7 @@ def results(tmp_path) -> Path:
     metrics |= {
         "private_test": None,
         "expectations": check_expectations(metrics, None),
-        "model_sha256": hub.weights_digest(model),
+        "model_sha256": weights_digest(model),
         "dataset": "some/faces",
         "command": "python evaluate.py",
     }
@@ -74,8 +75,8 @@ def test_the_card_on_the_hub_names_the_hub_id(results):
 
 def test_the_digest_is_that_of_the_weights_not_of_the_file(results):
     model = FERModel.from_pretrained(results / "models")
-    assert hub.weights_digest(model) == json.loads((results / "metrics.json").read_text())["model_sha256"]
-    assert hub.weights_digest(model) != hub.weights_digest(FERModel(version="v1", seed=9))
+    assert weights_digest(model) == json.loads((results / "metrics.json").read_text())["model_sha256"]
+    assert weights_digest(model) != weights_digest(FERModel(version="v1", seed=9))
 
 
 def test_there_are_published_results():
@@ -86,7 +87,7 @@ def test_there_are_published_results():
 def test_published_weights_figures_and_card_belong_together(folder):
     metrics = json.loads((folder / "metrics.json").read_text())
     weights = folder / "models" / "model.safetensors"
-    assert hub.weights_digest(FERModel.from_pretrained(folder / "models")) == metrics["model_sha256"]
+    assert weights_digest(FERModel.from_pretrained(folder / "models")) == metrics["model_sha256"]
     assert weights.stat().st_size < 25_000_000
     written = (folder / "models" / "README.md").read_text(encoding="utf-8")
     assert card.merged(written, hub.model_card(folder)) == written, "run python -m fer_model.report"
@@ -100,6 +101,23 @@ def test_the_readme_table_is_the_one_of_the_results():
     assert report.filled(readme, ROOT / "results") == readme
 
 
+def test_the_report_finds_and_mends_what_is_not_as_in_the_results(tmp_path, monkeypatch, capsys):
+    readme = tmp_path / "README.md"
+    shutil.copy(ROOT / "README.md", readme)
+    shutil.copytree(ROOT / "results", tmp_path / "results", ignore=shutil.ignore_patterns("checkpoints", "*.png"))
+    for module in (report, hub):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
+    assert report.main(["--check"]) == 0
+    right = readme.read_text(encoding="utf-8")
+    wrong = right.replace("5,563,910", "5,563,911")
+    readme.write_text(wrong, encoding="utf-8")
+    assert report.main(["--check"]) == 1
+    assert "README.md; run python -m fer_model.report" in capsys.readouterr().err
+    assert readme.read_text(encoding="utf-8") == wrong, "--check changes nothing"
+    assert report.main([]) == 0
+    assert readme.read_text(encoding="utf-8") == right
+
+
 def test_seven_classes_have_a_row_of_their_own_once_they_are_measured(results, tmp_path):
     (tmp_path / "history.json").write_text(json.dumps({"epochs": [{}], "best_epoch": 1}))
     six = shutil.copytree(results, tmp_path / "all" / "v1").parent
@@ -109,7 +127,7 @@ def test_seven_classes_have_a_row_of_their_own_once_they_are_measured(results, t
     metrics = FERMetric().compute(predictions=[[i == k for k in range(7)] for i in range(7)], references=range(7))
     model.save_pretrained(six / "v1-7" / "models")
     shutil.copy(tmp_path / "history.json", six / "v1-7")
-    (six / "v1-7" / "metrics.json").write_text(json.dumps(metrics | {"model_sha256": hub.weights_digest(model)}))
+    (six / "v1-7" / "metrics.json").write_text(json.dumps(metrics | {"model_sha256": weights_digest(model)}))
     *others, row = tables.results_table(six).splitlines()
     assert others == before.splitlines()
     assert row.startswith("| V1, seven classes | 1,813,639 | 1 (1) | **100.0**")
@@ -121,7 +139,7 @@ def test_a_readme_without_a_place_for_the_table_is_refused():
         report.filled("# nothing", ROOT / "results")
 
 
-MEASURED = {"cores": 2, "environment": {"processor": "Some CPU"}}
+MEASURED = {"version": "V9", "cores": 2, "environment": {"processor": "Some CPU"}}
 LATENCY = {"median_ms": 120.4, "p95_ms": 1300.6}
 
 
@@ -156,7 +174,7 @@ def test_the_table_of_the_demo_says_what_was_measured(tmp_path):
         "memory of the server over many photos": "1,000 MB after 100, 1,010 MB after 550, 1,011 MB after 1,000",
         "a second of film, 640 × 480 at 25 frames a second": "1.23 s",
     }
-    assert "the same 2 cores (Some CPU)" in table
+    assert "the same 2 cores (Some CPU). The network was V9." in table
 
 
 def test_the_table_of_the_demo_says_what_was_not_measured(tmp_path):

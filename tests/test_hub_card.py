@@ -1,5 +1,8 @@
 """A card of the Hub is brought up to date without touching what people wrote in it."""
 
+import json
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -8,6 +11,8 @@ from fer_model.errors import FERError
 from fer_model.expectations import check_expectations
 from fer_model.labels import class_names
 from fer_model.metrics import FERMetric
+
+ROOT = Path(__file__).resolve().parents[1]
 
 MINE = "## My notes\n\nText of mine, with two blanks at its end.  \n"
 
@@ -149,9 +154,16 @@ def test_datasets_that_a_person_named_stay_and_ours_goes_when_it_no_longer_holds
 
 
 def test_a_local_test_set_is_named_without_its_path():
-    metrics = measured(9) | {"dataset": "/home/me/My Faces (new)"}
-    text = card.render("v1", 10, repo_id="user/name", metrics=metrics)
+    path = "/home/me/My Faces (new)"
+    metrics = measured(9) | {"dataset": path, "command": f"python evaluate.py --version v1 --dataset '{path}'"}
+    history = json.loads((ROOT / "results" / "v3" / "history.json").read_text())
+    history["run"] |= {"dataset": path, "command": f"accelerate launch train.py --dataset '{path}' --version v1"}
+    history["run"]["init"] = {"model": "/home/me/old/models", "sha256": ""}
+    text = card.render("v1", 10, repo_id="user/name", metrics=metrics, history=history)
     assert "/home/me" not in text
+    assert "`python evaluate.py --version v1 --dataset 'My Faces (new)'`" in text
+    assert "train.py --dataset 'My Faces (new)' --version v1\n" in text
+    assert "began at the weights of `old/models`" in text.replace("\n", " ")
     assert {r["dataset"]["type"] for e in front(text)["model-index"] for r in e["results"]} == {"My-Faces-new"}
 
 
@@ -170,7 +182,7 @@ def test_the_card_of_seven_classes_is_about_seven():
     assert "seven probabilities" in text
     assert "to logits (B, 7)" in text
     assert "| neutral | 100.0 % |" in text
-    assert "does not apply to seven" in text
+    assert "do not apply to seven" in text
     assert "no neutral" not in text
     assert "without neutral" not in text
     assert front(text)["model-index"][0]["name"] == "fer2013-v1-7"
@@ -180,8 +192,8 @@ def test_the_card_of_seven_classes_is_about_seven():
 def test_the_card_of_six_classes_names_neutral_as_its_limit_and_itself_by_its_version():
     text = card.render("v1", 10, metrics=measured(9))
     assert "**Six classes and no neutral.**" in text
-    assert "What the design of V2 expected" in text
-    assert "does not apply" not in text
+    assert "The design of V2 wrote down five expectations" in text
+    assert "do not apply" not in text
     assert front(text)["model-index"][0]["name"] == "fer2013-v1"
 
 

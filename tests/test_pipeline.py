@@ -210,13 +210,13 @@ def test_probabilities_are_in_class_order_and_sum_to_one(two):
 def test_a_face_gets_what_the_network_gives_for_its_pixels(recognise, two):
     face = two.faces[1]
     with torch.inference_mode():
-        expected = recognise.model(preprocess(torch.tensor(face.pixels)[None, None])).softmax(dim=1)[0]
+        expected = recognise.model(preprocess(torch.tensor(face.pixels)[None, None], 64)).softmax(dim=1)[0]
     assert list(face.probabilities.values()) == pytest.approx(expected.tolist(), abs=1e-5)
 
 
 def test_the_heat_map_is_grad_cam_of_the_predicted_class(recognise, two):
     for face in two.faces:
-        inputs = preprocess(torch.tensor(face.pixels)[None, None])
+        inputs = preprocess(torch.tensor(face.pixels)[None, None], 64)
         expected = grad_cam(recognise.model, inputs, LABEL2ID[face.label])[0].numpy()
         assert face.heat_map.shape == (64, 64)
         np.testing.assert_allclose(face.heat_map, expected, atol=1e-4)
@@ -244,7 +244,7 @@ def test_a_model_of_seven_classes_gives_seven_probabilities_and_a_map_of_neutral
     assert sum(face.probabilities.values()) == pytest.approx(1, abs=1e-5)
     assert face.label == "neutral"
     assert "looks like neutral" in face.sentence
-    expected = grad_cam(model, preprocess(torch.tensor(face.pixels)[None, None]), 6)[0].numpy()
+    expected = grad_cam(model, preprocess(torch.tensor(face.pixels)[None, None], 64), 6)[0].numpy()
     np.testing.assert_allclose(face.heat_map_of("neutral"), expected, atol=1e-4)
 
 

@@ -12,7 +12,7 @@ from fer_model import training
 from fer_model.card import render
 from fer_model.errors import TrainingError
 from fer_model.histories import all_epochs, length
-from fer_model.hub import weights_digest
+from fer_model.model_facts import weights_digest
 from fer_model.modeling import FERModel
 from fer_model.starting import Start, check_validation, starting_point
 from synthetic import draw_faces, image_table, write_parquet
@@ -58,13 +58,15 @@ def test_a_chain_of_runs_keeps_all_their_histories(first, dataset, tmp_path):
     assert length(history) == "1 + 1 + 1"
     assert all_epochs(history) == [row for run in (*history["earlier"], history) for row in run["epochs"]]
     text = render("v1", 1, history=history).replace("\n", " ")
-    assert f"It began at the weights of `{second / 'models'}`; 1 + 1 + 1 epochs in all" in text
+    assert "It began at the weights of `second/models`; 1 + 1 + 1 epochs in all" in text
     assert "the earlier ones at 0.0003 and 0.001" in text
 
 
+@pytest.mark.parametrize("last", ["write_history", "save_checkpoint", "save_model"])
 def test_a_run_that_replaces_the_weights_it_began_with_resumes_like_an_uninterrupted_one(
-    first, dataset, tmp_path, monkeypatch
+    first, dataset, tmp_path, monkeypatch, last
 ):
+    """Killed in its first epoch after each of the three things that an epoch leaves behind."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for folder in (whole, parts):
         shutil.copytree(first, folder)
@@ -72,18 +74,20 @@ def test_a_run_that_replaces_the_weights_it_began_with_resumes_like_an_uninterru
     arguments = ["--epochs", "2", "--set", "validation_fraction=0.2"]
     expected = run(dataset, whole, "--init", str(whole / "models"), *arguments)
     with monkeypatch.context() as patch:
-        real = training.write_history
+        real = getattr(training, last)
 
-        def killed(folder, history, accelerator):
-            real(folder, history, accelerator)
+        def killed(*arguments):
+            real(*arguments)
             raise KeyboardInterrupt
 
-        patch.setattr(training, "write_history", killed)
+        patch.setattr(training, last, killed)
         with pytest.raises(KeyboardInterrupt):
             run(dataset, parts, "--init", str(parts / "models"), *arguments)
     resumed = run(dataset, parts, "--init", str(parts / "models"), *arguments, "--resume")
     assert [row["train_loss"] for row in resumed["epochs"]] == [row["train_loss"] for row in expected["epochs"]]
     assert len(resumed["epochs"]) == 2
+    digests = {weights_digest(FERModel.from_pretrained(folder / "models")) for folder in (whole, parts)}
+    assert len(digests) == 1
     assert resumed["earlier"] == expected["earlier"] and len(resumed["earlier"]) == 1
     assert resumed["run"]["init"]["sha256"] == expected["run"]["init"]["sha256"]
 
@@ -92,6 +96,22 @@ def test_a_run_that_replaces_the_weights_it_began_with_resumes_like_an_uninterru
 def test_validation_images_that_were_learned_before_are_refused(first, dataset, tmp_path, change):
     with pytest.raises(TrainingError, match="it has learned some of this run's validation images"):
         run(dataset, tmp_path, "--init", str(first / "models"), *change)
+
+
+def test_a_run_on_another_dataset_does_not_hide_that_a_later_one_learned_validation_images():
+    recipe = {"validation_fraction": 0.2, "together": False}
+    now = {"dataset": "d", "seed": 0, "limit": None, "classes": 6, "recipe": recipe}
+    now |= {"images": {"train": 80, "validation": 20}, "validation_sha256": "of these"}
+    elsewhere, before = now | {"dataset": "e"}, now | {"seed": 1}
+    start = Start(FERModel("v1"), {"model": "somewhere", "sha256": ""}, [{"run": elsewhere}, {"run": before}])
+    with pytest.raises(TrainingError, match="some of this run's validation images"):
+        check_validation(start, now)
+
+
+def test_a_dataset_by_another_path_is_the_same_dataset(first, dataset, tmp_path, monkeypatch):
+    monkeypatch.chdir(dataset.parent)
+    with pytest.raises(TrainingError, match="some of this run's validation images"):
+        run(Path(dataset.name), tmp_path, "--init", str(first / "models"), "--seed", "1")
 
 
 def test_weights_of_unknown_origin_are_taken_with_a_warning(first, dataset, tmp_path, capsys):

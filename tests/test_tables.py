@@ -5,7 +5,9 @@ import json
 import pytest
 
 from fer_model import tables
+from fer_model.errors import FERError
 from fer_model.histories import all_epochs, length
+from fer_model.labels import EMOTIONS
 
 
 def history(version: str, accuracies: list[float], flops: float | None, seconds: float, earlier=()) -> dict:
@@ -15,6 +17,7 @@ def history(version: str, accuracies: list[float], flops: float | None, seconds:
     run = {
         "version": version,
         "images": {"train": 1000, "validation": 100},
+        "recipe": {},
         "mixed_precision": "no",
         "environment": {"processor": "Some CPU", "threads": 2},
     }
@@ -43,9 +46,12 @@ def test_v3_has_overtaken_v2_in_the_first_epoch_that_is_as_good_as_v2s_best(tmp_
     text = tables.effort_table(tmp_path)
     assert "best validation accuracy, 60.0 %, in its epoch 3, with 20 % of the FLOPs V2 had needed." in text
     rows = [{"version": f"v{n}", "size": 40, "seconds_per_image": s} for n, s in ((2, 0.1), (3, 0.02))]
-    (tmp_path / "training_speed.json").write_text(json.dumps({"rows": rows}))
+    (tmp_path / "training_speed.json").write_text(json.dumps({"rows": rows, "compile": False}))
     # three epochs of 1,000 images at 0.02 s, against two at 0.1 s: by their pace side by side, not by the histories
     assert "20 % of the FLOPs and 30 % of the time V2 had needed" in tables.effort_table(tmp_path)
+    (tmp_path / "training_speed.json").write_text(json.dumps({"rows": rows[:1], "compile": False}))
+    with pytest.raises(FERError, match=r"v3 at 40 pixels: run docs/training_speed.py anew"):
+        tables.effort_table(tmp_path)
 
 
 def test_no_time_to_accuracy_is_claimed_of_a_v3_that_began_at_v2s_weights(tmp_path):
@@ -64,3 +70,20 @@ def test_the_flops_of_a_history_that_holds_none_are_counted_at_64_pixels(tmp_pat
     row = next(line for line in tables.effort_table(tmp_path).splitlines() if line.startswith("| V1"))
     forward = tables.forward_flops(tables.FERModel(version="v1"), 64)
     assert float(row.split("|")[3].split("·")[0]) == pytest.approx(3 * forward * 1000 / 1e15, abs=0.005)
+
+
+def test_the_share_of_empty_heat_maps_is_over_all_classes_and_the_worst_is_named(tmp_path):
+    (tmp_path / "v2").mkdir()
+    maps = {"recognised": {"happiness": 6, "fear": 4, "disgust": 0}, "empty": {"happiness": 1, "fear": 2, "disgust": 0}}
+    metrics = {"version": "v2", "per_class": dict.fromkeys(EMOTIONS), "heat_maps": maps}
+    (tmp_path / "v2" / "metrics.json").write_text(json.dumps(metrics))
+    assert tables.heat_maps_sentence(tmp_path).endswith("recognised: V2 30.0 % (most of all fear, 50.0 %).")
+
+
+def test_what_is_answered_and_what_is_withheld_stands_in_a_row_per_version(tmp_path):
+    (tmp_path / "v1").mkdir()
+    found = {"temperature": 0.8, "ece_before": 0.05, "ece_after": 0.02, "unsure_below": 0.5, "coverage": 0.85}
+    found |= {"accuracy_when_sure": 0.78, "accuracy_when_unsure": None}
+    metrics = {"version": "v1", "per_class": dict.fromkeys(EMOTIONS), "calibration": found}
+    (tmp_path / "v1" / "metrics.json").write_text(json.dumps(metrics))
+    assert tables.unsure_table(tmp_path).endswith("| V1 | 0.80 | 0.050 | 0.020 | 50 % | 85 % | 78 % | – |")
