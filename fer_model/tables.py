@@ -84,6 +84,8 @@ def heat_maps_sentence(results: Path) -> str:
             most = max(shares, key=shares.get)
             share = sum(empty.values()) / sum(recognised.values())
             parts.append(f"{_title(metrics)} {_percent(share)} % (most of all {most}, {_percent(shares[most])} %)")
+    if not parts:
+        return "How often heat maps are empty has not been measured: `python evaluate.py` does."
     return "Empty heat maps for the class itself, among the test images that are recognised: " + "; ".join(parts) + "."
 
 
