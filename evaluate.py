@@ -22,6 +22,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from fer_model import cli, data, duplicates, hub, measuring
+from fer_model.allocator import keep_freed_memory
 from fer_model.configs import CONFIGS
 from fer_model.errors import FERError
 from fer_model.expectations import check_expectations
@@ -63,6 +64,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> dict:
     accelerator = Accelerator(mixed_precision="no")
     share_cores(accelerator)
+    keep_freed_memory()
     source = args.model or str(Path("results") / args.version / "models")
     output_dir = args.output_dir or _output_dir(source)
     if args.limit is not None and args.output_dir is None:

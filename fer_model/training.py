@@ -11,6 +11,7 @@ from accelerate.utils import DataLoaderConfiguration, ProjectConfiguration, Torc
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
+from fer_model.allocator import keep_freed_memory
 from fer_model.augment import augment, mix, normalise, resize
 from fer_model.calibration import calibrate
 from fer_model.checkpoints import (
@@ -79,6 +80,7 @@ def make_accelerator(
     if tracker and not accelerator.log_with:  # Accelerate drops a tracker it cannot import without a word
         raise TrainingError(f"--tracker {tracker} needs its package: pip install {tracker}")
     share_cores(accelerator, threads)
+    keep_freed_memory()
     warn_of_slow_precision(accelerator)
     return accelerator
 
