@@ -32,6 +32,7 @@ def results(tmp_path) -> Path:
     metrics |= {
         "private_test": None,
         "expectations": check_expectations(metrics, None),
+        "version": "v1",
         "model_sha256": weights_digest(model),
         "dataset": "some/faces",
         "command": "python evaluate.py",
@@ -127,7 +128,9 @@ def test_seven_classes_have_a_row_of_their_own_once_they_are_measured(results, t
     metrics = FERMetric().compute(predictions=[[i == k for k in range(7)] for i in range(7)], references=range(7))
     model.save_pretrained(six / "v1-7" / "models")
     shutil.copy(tmp_path / "history.json", six / "v1-7")
-    (six / "v1-7" / "metrics.json").write_text(json.dumps(metrics | {"model_sha256": weights_digest(model)}))
+    (six / "v1-7" / "metrics.json").write_text(
+        json.dumps(metrics | {"version": "v1", "model_sha256": weights_digest(model), "private_test": None})
+    )
     *others, row = tables.results_table(six).splitlines()
     assert others == before.splitlines()
     assert row.startswith("| V1, seven classes | 1,813,639 | 1 (1) | **100.0**")
