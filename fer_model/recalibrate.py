@@ -3,8 +3,8 @@
     python -m fer_model.recalibrate results/v2
     python -m fer_model.recalibrate results/v3 --half      # and keep the weights in float16: half the download
 
-Training fits both by itself; this is for runs that were trained before it did, and for rounded weights. It needs the
-run's dataset.
+Training fits both by itself, and centres the layer that heat maps are made of; this does it for runs that were trained
+before it did, and for rounded weights. It needs the run's dataset.
 """
 
 import argparse
@@ -50,6 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     everything = load_fer(dataset, "train", revision=run["dataset_revision"], **options)
     fraction, together = run["recipe"]["validation_fraction"], run["recipe"].get("together", False)
     _, validation = validation_split(everything, run["limit"], fraction, run["seed"], together)
+    model.centre_grad_cam_layer()
     if args.half:
         model = model.half().float()  # rounded: what everyone will load
     accelerator = Accelerator(mixed_precision="no")

@@ -184,8 +184,9 @@ def fit(
     def keep(logits: Tensor, labels: Tensor) -> None:
         """Make the network, as it is now, the run's result."""
         remove_old_results(output_dir, accelerator)
-        calibrate(best, logits, labels)
-        save_model(best, output_dir / "models", accelerator)
+        result = best.finished()
+        calibrate(result, logits, labels)
+        save_model(result, output_dir / "models", accelerator)
 
     accelerator.register_for_checkpointing(progress, schedule, *([average] if average else []))
     if newest and resume:
@@ -194,7 +195,7 @@ def fit(
         write_history(output_dir, _history(run, progress, _stop_reason(progress, recipe), start), accelerator)
         with torch.random.fork_rng(devices=()):  # what follows draws numbers that an uninterrupted run does not
             # killed between the checkpoint of a best epoch and its model
-            if progress.waited() == 0 and not holds_weights(output_dir / "models", best):
+            if progress.waited() == 0 and not holds_weights(output_dir / "models", best.finished()):
                 keep(*predict(kept, validation_loader, accelerator, "validating", memory_format))
     elif resume:
         accelerator.print(f"no checkpoint in {checkpoints}: starting at epoch 1")

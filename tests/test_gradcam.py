@@ -152,3 +152,62 @@ def test_a_model_of_seven_classes_has_seven_maps(images):
     assert torch.allclose(maps[:, 6], grad_cam(model, images, 6), atol=1e-5)
     with pytest.raises(ValueError, match="from 0 to 6"):
         grad_cam(model, images, 7)
+
+
+@pytest.fixture(scope="module", params=["v1", "v3"])
+def trained(request) -> FERModel:
+    """A network whose last BatchNorm has a scale and shift of its own, as after training, one scale being nothing."""
+    model = FERModel(version=request.param, seed=4)
+    torch.manual_seed(1)
+    convolution, norm = model.get_submodule(f"block{model.depth}").body[-2:]
+    with torch.no_grad():
+        norm.weight.copy_(torch.rand(len(norm.weight)) + 0.5)
+        norm.weight[:3] = torch.tensor([-0.7, 0.0, 0.005])
+        norm.bias.normal_(std=0.3)
+        convolution.bias.normal_(std=2)
+        for _ in range(20):
+            model(torch.randn(8, 3, 64, 64))
+    return model.eval()
+
+
+def test_centring_the_layer_changes_no_answer(trained, images):
+    centred = trained.finished()
+    assert not torch.allclose(centred.grad_cam_layer.bias, trained.grad_cam_layer.bias, atol=0.1)
+    with torch.no_grad():
+        assert torch.allclose(centred.eval()(images), trained(images), atol=1e-4)
+        for module in (centred, trained):
+            module.train()
+            module.classifier.eval()  # dropout apart
+        assert torch.allclose(centred(images), trained(images), atol=1e-4), "nor how it goes on learning"
+    trained.eval()
+
+
+def test_the_map_of_a_centred_layer_is_that_of_the_batchnorm_behind_it(trained, images):
+    centred = trained.finished().eval()
+    norm = centred.get_submodule(f"block{centred.depth}").body[-1]
+    closed = norm.weight.abs() < 0.01
+    assert int(closed.sum()) == 2
+    with torch.no_grad():
+        norm.bias[closed] = 0  # channels that stay as they are: the same in both without a shift
+        centred.grad_cam_layer.bias[closed] -= norm.running_mean[closed]
+        norm.running_mean[closed] = 0
+    with GradCAM(model=centred, target_layers=[norm]) as cam:
+        cam(input_tensor=images, targets=[ClassifierOutputTarget(2)] * 4)
+        activations = cam.activations_and_grads.activations[0].numpy()
+        gradients = cam.activations_and_grads.gradients[0].numpy()
+        behind = cam.get_cam_image(images, norm, [2] * 4, activations, gradients, eigen_smooth=False)
+    ours = class_activation_maps(centred, images, 2).numpy()
+    assert ours.max() > 0
+    np.testing.assert_allclose(ours, np.maximum(behind, 0), atol=1e-4 * ours.max())
+
+
+def test_finishing_a_model_draws_no_random_number(trained):
+    state = torch.get_rng_state()
+    trained.finished()
+    assert torch.equal(torch.get_rng_state(), state), "training would go on with other ones"
+
+
+def test_a_layer_is_centred_once(trained):
+    centred = trained.finished()
+    again = centred.finished().state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in centred.state_dict().items())
