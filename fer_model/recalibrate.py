@@ -14,6 +14,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from fer_model import cli, plots
+from fer_model.allocator import keep_freed_memory
 from fer_model.calibration import calibrate
 from fer_model.checkpoints import remove_old_results, save_model
 from fer_model.data import batches, load_fer
@@ -39,6 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--half", action="store_true", help="round the weights to float16, and store them so")
     parser.add_argument("--skip-corrupt", action="store_true", help="as the run did")
     args = parser.parse_args(argv)
+    keep_freed_memory()
     file = args.results / "history.json"
     if not file.is_file():
         raise FERError(f"{file} is not there; it says which images the run was validated on.")

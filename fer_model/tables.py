@@ -80,6 +80,9 @@ def heat_maps_sentence(results: Path) -> str:
     for _, metrics in _measured(results):
         if "heat_maps" in metrics:
             recognised, empty = metrics["heat_maps"]["recognised"], metrics["heat_maps"]["empty"]
+            if not any(empty.values()):
+                parts.append(f"{_title(metrics)} none")
+                continue
             shares = {emotion: empty[emotion] / count for emotion, count in recognised.items() if count}
             most = max(shares, key=shares.get)
             share = sum(empty.values()) / sum(recognised.values())

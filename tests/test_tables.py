@@ -78,6 +78,9 @@ def test_the_share_of_empty_heat_maps_is_over_all_classes_and_the_worst_is_named
     metrics = {"version": "v2", "per_class": dict.fromkeys(EMOTIONS), "heat_maps": maps}
     (tmp_path / "v2" / "metrics.json").write_text(json.dumps(metrics))
     assert tables.heat_maps_sentence(tmp_path).endswith("recognised: V2 30.0 % (most of all fear, 50.0 %).")
+    metrics["heat_maps"]["empty"] = dict.fromkeys(maps["empty"], 0)
+    (tmp_path / "v2" / "metrics.json").write_text(json.dumps(metrics))
+    assert tables.heat_maps_sentence(tmp_path).endswith("recognised: V2 none.")
 
 
 def test_what_is_answered_and_what_is_withheld_stands_in_a_row_per_version(tmp_path):
