@@ -104,6 +104,10 @@ def _title(metrics: dict) -> str:
     return title(metrics["version"], len(metrics["per_class"]))
 
 
+QUICK = "v3-quick"
+"""Of results/: the history of a short training of V3 on V2's own validation split, for time to accuracy."""
+
+
 class Effort(NamedTuple):
     """What one epoch of training took."""
 
@@ -116,14 +120,14 @@ class Effort(NamedTuple):
 def effort_table(results: Path) -> str:
     """What the training of every version took, in Markdown, and how soon V3 was as good as V2 became."""
     lines = ["| | images shown | FLOPs | minutes | precision | processor |", "|---|---|---|---|---|---|"]
-    histories, efforts = {}, {}
+    histories = {}
     for version in CONFIGS:
         file = results / version / "history.json"
         if file.is_file():
             history = histories[version] = json.loads(file.read_text(encoding="utf-8"))
-            efforts[version] = _efforts(history)
+            efforts = _efforts(history)
             shown, flops, seconds = (
-                sum(getattr(effort, name) for effort in efforts[version]) for name in ("images", "flops", "seconds")
+                sum(getattr(effort, name) for effort in efforts) for name in ("images", "flops", "seconds")
             )
             run = history["run"]
             precision = {"no": "float32", "bf16": "bfloat16"}.get(run["mixed_precision"], run["mixed_precision"])
@@ -131,8 +135,15 @@ def effort_table(results: Path) -> str:
                 f"| {version.upper()} | {shown / 1000:,.0f} thousand | {flops / 1e15:.2f} · 10¹⁵ | {seconds / 60:,.0f} "
                 f"| {precision} | {run['environment']['processor']}, {run['environment']['threads']} threads |"
             )
-    if "v2" in efforts and "v3" in efforts:
-        lines.append("\n" + _overtaking(histories["v2"], histories["v3"], efforts, results / "training_speed.json"))
+    if "v2" in histories and "v3" in histories:
+        speed = results / "training_speed.json"
+        sentences = [_overtaking(histories["v2"], histories["v3"], "V3", speed)]
+        short = results / QUICK / "history.json"
+        if short.is_file():
+            history = json.loads(short.read_text(encoding="utf-8"))
+            name = f"A training of V3 over {len(history['epochs'])} epochs (`results/{QUICK}/history.json`)"
+            sentences.append(_overtaking(histories["v2"], history, name, speed))
+        lines.append("\n" + " ".join(sentences))
     return "\n".join(lines)
 
 
@@ -148,17 +159,19 @@ def _efforts(history: dict) -> list[Effort]:
     return found
 
 
-def _overtaking(v2: dict, v3: dict, efforts: dict[str, list[Effort]], speed: Path) -> str:
+def _overtaking(v2: dict, v3: dict, name: str, speed: Path) -> str:
+    """How soon the training `v3`, called `name`, was as good as `v2` became."""
     if any(run["run"]["version"] != "v3" for run in v3.get("earlier", [])):
-        return "V3 began at another version's weights, so this run does not show how soon it would be as good as V2."
+        return (
+            f"{name} began at another version's weights, so this run does not show how soon it would be as good as V2."
+        )
     accuracies = {
         name: [row["validation_accuracy"] for row in all_epochs(history)] for name, history in (("v2", v2), ("v3", v3))
     }
     best = max(accuracies["v2"])
-    epoch = next((index for index, value in enumerate(accuracies["v3"], start=1) if value >= best), None)
-    if epoch is None:
-        return f"V3 has not reached V2's best validation accuracy, {_percent(best)} %."
-    taken = {"v2": efforts["v2"][: accuracies["v2"].index(best) + 1], "v3": efforts["v3"][:epoch]}
+    reached = next((index for index, value in enumerate(accuracies["v3"], start=1) if value >= best), None)
+    epochs_taken = {"v2": accuracies["v2"].index(best) + 1, "v3": reached or len(accuracies["v3"])}
+    taken = {"v2": _efforts(v2)[: epochs_taken["v2"]], "v3": _efforts(v3)[: epochs_taken["v3"]]}
     flops = {version: sum(effort.flops for effort in epochs) for version, epochs in taken.items()}
     share, source = f"{100 * flops['v3'] / flops['v2']:.0f} % of the FLOPs", ""
     if speed.is_file():
@@ -175,17 +188,18 @@ def _overtaking(v2: dict, v3: dict, efforts: dict[str, list[Effort]], speed: Pat
         compiled = "compiled" if measured["compile"] else "not compiled"
         share += f" and {100 * time['v3'] / time['v2']:.0f} % of the time"
         source = f" (at the pace of each, {compiled}, on one machine: `results/training_speed.json`)"
-    return (
-        f"V3 reached V2's best validation accuracy, {_percent(best)} %, in its epoch {epoch}, with {share} V2 had "
-        f"needed{source}.{_validated(v2, v3)}"
-    )
+    did = f"reached V2's best validation accuracy, {_percent(best)} %, in its epoch {reached}"
+    if reached is None:
+        own = _percent(max(accuracies["v3"]))
+        did = f"came to a validation accuracy of {own} %, not to V2's best, {_percent(best)} %"
+    return f"{name} {did}, with {share} V2 had needed{source}.{_validated(v2, v3)}"
 
 
 def _validated(v2: dict, v3: dict) -> str:
     """How the two runs' validation images differ, in words."""
-    if v2["run"].get("validation_sha256") == v3["run"].get("validation_sha256"):
-        return ""
-    words = " They were validated on different images"
+    if v2["run"]["validation_sha256"] == v3["run"]["validation_sha256"]:
+        return " Both were validated on the same images."
+    words = " The two were validated on different images"
     if v3["run"]["recipe"].get("together") and not v2["run"]["recipe"].get("together"):
         words += (
             ": V3 on photos that occur once, V2 also on copies of photos that it learned, which are the easier ones"
