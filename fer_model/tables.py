@@ -152,7 +152,8 @@ def _efforts(history: dict) -> list[Effort]:
     found = []
     for run in (*history.get("earlier", []), history):
         images = run["run"]["images"]["train"]
-        uncounted = 3 * forward_flops(FERModel(version=run["run"]["version"]), INPUT_SIZE) * images
+        counted = all("training_flops" in epoch for epoch in run["epochs"])
+        uncounted = None if counted else 3 * forward_flops(FERModel(run["run"]["version"]), INPUT_SIZE) * images
         for epoch in run["epochs"]:
             flops = epoch.get("training_flops", uncounted)
             found.append(Effort(images, epoch.get("size", INPUT_SIZE), flops, epoch["seconds"]))
@@ -166,7 +167,7 @@ def _overtaking(v2: dict, v3: dict, name: str, speed: Path) -> str:
             f"{name} began at another version's weights, so this run does not show how soon it would be as good as V2."
         )
     accuracies = {
-        name: [row["validation_accuracy"] for row in all_epochs(history)] for name, history in (("v2", v2), ("v3", v3))
+        version: [row["validation_accuracy"] for row in all_epochs(run)] for version, run in (("v2", v2), ("v3", v3))
     }
     best = max(accuracies["v2"])
     reached = next((index for index, value in enumerate(accuracies["v3"], start=1) if value >= best), None)
