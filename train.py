@@ -5,6 +5,7 @@
     accelerate launch --multi_gpu --num_processes 4 train.py --version v2
     python train.py --version v2 --limit 512 --epochs 1 --output-dir /tmp/try      # a quick try
     accelerate launch train.py --version v3 --init results/v3/models --lr 0.02     # go on from trained weights
+    accelerate launch train.py --version v3 --teacher results/v3/models --output-dir runs/taught    # learn from them
 
 Precision, devices and processes are the launcher's (`accelerate launch --help`, `accelerate config`).
 Results go to results/VERSION: models/ (best weights by validation accuracy, config, card),
@@ -21,10 +22,12 @@ import torch
 
 from fer_model import cli, losses, plots, training
 from fer_model.configs import CONFIGS, Recipe, changed, folder_name
+from fer_model.errors import TrainingError
 from fer_model.hub import prepare_push, push_folder, write_card
 from fer_model.labels import COUNTS, EMOTIONS
 from fer_model.splitting import validation_split
 from fer_model.starting import starting_point
+from fer_model.teaching import load_teachers
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -64,6 +67,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="begin at the weights of a folder or Hub id instead of random ones: to fine-tune, or as the next cycle of "
         "warm restarts (arXiv 1608.03983); the history keeps the runs before",
     )
+    parser.add_argument(
+        "--teacher",
+        action="append",
+        default=[],
+        metavar="MODEL",
+        help="learn also from what this network, a folder or Hub id, says of the images (knowledge distillation, "
+        "arXiv 1503.02531); more than once for the mean of several",
+    )
+    parser.add_argument(
+        "--teacher-share", type=_share, default=0.5, help="how much of the targets is theirs (default: %(default)s)"
+    )
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on from the last finished epoch in the output folder")
     again.add_argument("--overwrite", action="store_true", help="begin anew although the output folder holds a run")
@@ -82,6 +96,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> dict:
     recipe = _recipe(args)  # first, because a mistake in it is found at once
     output_dir = args.output_dir or Path("results") / folder_name(args.version, args.classes)
+    if any(Path(teacher).resolve() == (output_dir / "models").resolve() for teacher in args.teacher):
+        raise TrainingError(f"--teacher {output_dir / 'models'} would be replaced; choose another --output-dir.")
     output_dir.mkdir(parents=True, exist_ok=True)
     accelerator = training.make_accelerator(
         output_dir, args.seed, compile=args.compile, tracker=args.tracker, threads=args.threads
@@ -94,6 +110,7 @@ def main(args: argparse.Namespace) -> dict:
     )
     start = starting_point(args.version, args.classes, args.seed, args.init, output_dir if args.resume else None)
     model = start.model
+    teachers = load_teachers(args.teacher, args.teacher_share, model.class_names)
     labels = torch.cat([train.labels, validation.labels])
     weights = losses.class_weights(labels, recipe.weight_power, args.classes)
     accelerator.print(
@@ -111,6 +128,7 @@ def main(args: argparse.Namespace) -> dict:
         accelerator,
         output_dir,
         seed=args.seed,
+        teachers=teachers,
         channels_last=args.channels_last,
         resume=args.resume,
         overwrite=args.overwrite,
@@ -151,11 +169,22 @@ def _command(args: argparse.Namespace, accelerator) -> str:
     for flag in ("classes", "dataset_revision", "limit", "init", "epochs", "batch_size", "lr", "seed", "threads"):
         if getattr(args, flag) is not None:
             own += ["--" + flag.replace("_", "-"), str(getattr(args, flag))]
+    for teacher in args.teacher:
+        own += ["--teacher", teacher]
+    if args.teacher:
+        own += ["--teacher-share", str(args.teacher_share)]
     own += [word for assignment in args.set for word in ("--set", assignment)]
     own += [
         "--" + flag.replace("_", "-") for flag in ("skip_corrupt", "channels_last", "compile") if getattr(args, flag)
     ]
     return shlex.join(launch + own)
+
+
+def _share(text: str) -> float:
+    value = _positive_float(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"{text} is more than all, 1")
+    return value
 
 
 def _positive_float(text: str) -> float:

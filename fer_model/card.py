@@ -356,6 +356,7 @@ def _training(history: dict) -> str:
     shown = f" Training images of {' and then '.join(map(str, sizes))} pixels a side." if sizes else ""
     init = run.get("init")
     began = f" It began at the weights of `{_public(init['model'])}`{_before(history)}." if init else ""
+    began += _taught(run)
     return (
         f"{_recipe(run['recipe'])} on {processes}.{shown} {_augmentation(run['recipe']['augmentation'])}. "
         f"{run['images']['train']:,} training and {run['images']['validation']:,} validation images"
@@ -363,6 +364,16 @@ def _training(history: dict) -> str:
         f"{precision.get(run['mixed_precision'], run['mixed_precision'])}, on {run['environment']['processor']} "
         f"({run['environment']['device']}, {run['environment']['threads']} threads), {seconds / 60:.0f} minutes.{began}"
     )
+
+
+def _taught(run: dict) -> str:
+    """The networks that a run learned from, in words."""
+    teachers = run.get("teachers")
+    if not teachers:
+        return ""
+    names = " and ".join(f"`{_public(teacher['model'])}`" for teacher in teachers["models"])
+    share = f"{teachers['share']:.0%}".replace("%", " %")
+    return f" {share} of its targets were the probabilities that {names} gave (knowledge distillation)."
 
 
 def _before(history: dict) -> str:

@@ -33,3 +33,11 @@ def weighted_cross_entropy(
         probability = logits.softmax(dim=1).gather(1, labels[:, None])[:, 0]
         losses = losses * (1 - probability).clamp(min=1e-6) ** focal  # at 0 a gamma below 1 has no derivative
     return losses
+
+
+def distillation(logits: Tensor, labels: Tensor, weights: Tensor, probabilities: Tensor) -> Tensor:
+    """Cross-entropy of each image with a teacher's probabilities, (B, classes), times its label's class weight: (B,).
+
+    Hinton et al. 2015, https://arxiv.org/abs/1503.02531, section 2, at a temperature of 1.
+    """
+    return F.cross_entropy(logits, probabilities, reduction="none") * weights[labels]

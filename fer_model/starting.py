@@ -1,4 +1,4 @@
-"""Beginning a training at weights that were trained before: fine-tuning, and the next cycle of warm restarts."""
+"""Networks that were trained before a run, to begin at (fine-tuning, warm restarts) or to learn from (teachers)."""
 
 import json
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from fer_model.modeling import FERModel
 
 @dataclass
 class Start:
-    """The network at the beginning of a run, and what its history has to say of the time before."""
+    """A network as it is when a run begins, and what its history has to say of the time before."""
 
     model: FERModel
     init: dict | None = None  # {"model": folder or Hub id, "sha256": of the weights}; None: random weights
@@ -36,8 +36,8 @@ def starting_point(version: str, classes: int, seed: int, source: str | None, re
     """
     if source is None:
         return Start(FERModel(version=version, seed=seed, classes=classes))
-    trained = FERModel.from_pretrained(source)
-    model = FERModel(version=version, seed=seed, classes=classes)
+    found = load_trained(source)
+    trained, model = found.model, FERModel(version=version, seed=seed, classes=classes)
     if not _fits(trained, model):
         theirs, ours = title(trained.version, len(trained.class_names)), title(version, classes)
         raise TrainingError(
@@ -48,7 +48,17 @@ def starting_point(version: str, classes: int, seed: int, source: str | None, re
         before = json.loads((resumed / "history.json").read_text(encoding="utf-8"))
         if (before["run"].get("init") or {}).get("model") == source:
             return Start(model, before["run"]["init"], before.get("earlier", []))
-    digest = weights_digest(trained)
+    return Start(model, found.init, found.earlier)
+
+
+def load_trained(source: str) -> Start:
+    """The network of a folder or Hub id, and the histories that led to it.
+
+    Raises:
+        ModelError: `source` cannot be loaded.
+    """
+    model = FERModel.from_pretrained(source)
+    digest = weights_digest(model)
     return Start(model, {"model": source, "sha256": digest}, _earlier(Path(source), digest))
 
 
@@ -97,7 +107,8 @@ def check_validation(start: Start, run: dict) -> str | None:
             raise TrainingError(
                 f"{start.init['model']} was trained on another split of {run['dataset']} into training and validation "
                 f"images (seed {then['seed']}, {then['images']['validation']:,} for validation), so it has learned "
-                "some of this run's validation images. Use that run's seed, limit and validation_fraction."
+                "some of this run's validation images. Use that run's seed and limit, and no larger "
+                "validation_fraction."
             )
     return warning
 
@@ -108,13 +119,17 @@ def _where(dataset: str) -> str:
 
 
 def _within(run: dict, then: dict) -> bool:
-    """Whether all validation images of `run` were ones of an earlier run too: the same, or (together) some of them."""
+    """Whether all validation images of `run` were ones of an earlier run too: the same, or some of them.
+
+    A smaller fraction of the same images is a part of a larger one's, and so is a split that keeps photos together
+    of one that does not (`data.stratified_split`).
+    """
     settings = [
-        (which["seed"], which["limit"], which["classes"], which["recipe"]["validation_fraction"])
+        (which["seed"], which["limit"], which["classes"], sum(which["images"].values()))
         for which in (run, {"classes": len(EMOTIONS)} | then)  # the oldest runs do not tell their classes
     ]
-    same = then.get("validation_sha256", run["validation_sha256"]) == run["validation_sha256"]
-    fewer = run["recipe"]["together"] and not then["recipe"].get("together", False)
-    return (
-        settings[0] == settings[1] and sum(then["images"].values()) == sum(run["images"].values()) and (same or fewer)
-    )
+    splits = [(which["recipe"]["validation_fraction"], which["recipe"].get("together", False)) for which in (run, then)]
+    if splits[0] == splits[1] and then.get("validation_sha256", run["validation_sha256"]) != run["validation_sha256"]:
+        return False
+    (fraction, together), (fraction_then, together_then) = splits
+    return settings[0] == settings[1] and fraction <= fraction_then and together >= together_then

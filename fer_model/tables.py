@@ -166,6 +166,8 @@ def _overtaking(v2: dict, v3: dict, name: str, speed: Path) -> str:
         return (
             f"{name} began at another version's weights, so this run does not show how soon it would be as good as V2."
         )
+    if v3["run"].get("teachers"):
+        return f"{name} learned from a network trained before, so it does not show how soon it would be as good as V2."
     accuracies = {
         version: [row["validation_accuracy"] for row in all_epochs(run)] for version, run in (("v2", v2), ("v3", v3))
     }

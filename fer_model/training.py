@@ -28,13 +28,14 @@ from fer_model.configs import Recipe
 from fer_model.data import FERData, batches
 from fer_model.duplicates import fingerprint
 from fer_model.errors import TrainingError
-from fer_model.losses import weighted_cross_entropy
+from fer_model.losses import distillation, weighted_cross_entropy
 from fer_model.machine import environment, share_cores, warn_of_slow_precision
 from fer_model.metrics import FERMetric
 from fer_model.model_facts import forward_flops
 from fer_model.optimizing import make_average, make_optimizer, make_schedule
 from fer_model.predicting import EVALUATION_BATCH, predict, progress_bar
 from fer_model.starting import Start, check_validation
+from fer_model.teaching import Lessons, Teachers
 
 _HEADER = f"{'epoch':>5} {'train loss':>11} {'train acc':>10} {'val loss':>9} {'val acc':>8} {'val recall':>11} {'seconds':>8} {'images/s':>9}"  # noqa: E501
 
@@ -96,6 +97,7 @@ def fit(
     *,
     seed: int,
     about: dict,
+    teachers: Teachers | None = None,
     channels_last: bool = False,
     resume: bool = False,
     overwrite: bool = False,
@@ -111,6 +113,7 @@ def fit(
         weights: class weights, one for each of the model's classes, from `losses.class_weights`.
         about: where the images come from, for the history's "run" entry: {"command", "dataset",
             "dataset_revision", "limit"}, as train.py's arguments of these names.
+        teachers: networks whose answers are part of the targets.
         resume: go on from the last checkpoint in `output_dir`, if there is one.
         overwrite: begin anew although `output_dir` holds an unfinished run.
 
@@ -118,10 +121,10 @@ def fit(
         The history: {"run": {...}, "epochs": [{epoch, train_loss, train_accuracy, validation_loss,
         validation_accuracy, validation_macro_recall, seconds, images_per_second, learning_rate, size,
         training_flops}], "best_epoch", "stopped", "earlier": histories of the runs that led to the weights
-        that this one began with, oldest first}. The training loss is the recipe's, with label smoothing, focal
-        factor and mixed images if it has them; the validation loss is the weighted cross-entropy alone. The training
-        accuracy is over images as they were shown, and of mixed ones counts the first label; the learning rate is
-        the one at the epoch's end.
+        that this one began with, oldest first; "taught_by": for each teacher the histories that led to it}. The
+        training loss is the recipe's, with label smoothing, focal factor, mixed images and teachers if it has them;
+        the validation loss is the weighted cross-entropy alone. The training accuracy is over images as they were
+        shown, and of mixed ones counts the first label; the learning rate is the one at the epoch's end.
 
     Raises:
         TrainingError: an unfinished run is in the way, the resumed run was started with other
@@ -134,6 +137,7 @@ def fit(
     run = {
         **about,
         "init": start.init,
+        "teachers": teachers.describe() if teachers else None,
         "version": model.version,
         "classes": len(model.class_names),
         "seed": seed,
@@ -147,9 +151,10 @@ def fit(
         "channels_last": channels_last,
         "environment": environment(accelerator.device),
     }
-    warning = check_validation(start, run)
-    if warning:
-        accelerator.print(f"Warning: {warning}")
+    for known in (start, *(teachers.trained if teachers else ())):
+        warning = check_validation(known, run)
+        if warning:
+            accelerator.print(f"Warning: {warning}")
     newest = newest_checkpoint(checkpoints)
     if newest and not resume and not overwrite:
         raise TrainingError(
@@ -179,6 +184,7 @@ def fit(
     schedule = make_schedule(optimizer, recipe, len(train_loader))
     average = make_average(bare, recipe)
     kept, best = (average.module, average.module) if average else (model, bare)
+    lessons = teachers.ask(train, accelerator, memory_format) if teachers else None
     progress = Progress()
 
     def keep(logits: Tensor, labels: Tensor) -> None:
@@ -192,7 +198,7 @@ def fit(
     if newest and resume:
         accelerator.load_state(str(newest))
         accelerator.print(f"resumed {newest}: {len(progress.epochs)} epochs done")
-        write_history(output_dir, _history(run, progress, _stop_reason(progress, recipe), start), accelerator)
+        write_history(output_dir, _history(run, progress, _stop_reason(progress, recipe), start, teachers), accelerator)
         with torch.random.fork_rng(devices=()):  # what follows draws numbers that an uninterrupted run does not
             # killed between the checkpoint of a best epoch and its model
             if progress.waited() == 0 and not holds_weights(output_dir / "models", best.finished()):
@@ -209,7 +215,7 @@ def fit(
         started = time.perf_counter()
         train_loader.set_epoch(epoch)  # the shuffle; without it a resumed run would repeat epoch 1's
         size = recipe.size_in(epoch)
-        step = Step(model, optimizer, schedule, average, weights, recipe, size, memory_format)
+        step = Step(model, optimizer, schedule, average, weights, recipe, size, memory_format, lessons)
         trained = _train_epoch(step, train_loader, accelerator, f"epoch {epoch}")
         train_seconds = time.perf_counter() - started
         if average:  # each process averaged the statistics of its own batches; the first one's are kept
@@ -234,13 +240,13 @@ def fit(
         progress.epochs.append(row)
         stopped = _stop_reason(progress, recipe)
         # first, for it replaces the only record of the weights that this run may have begun with in the same folder
-        write_history(output_dir, _history(run, progress, stopped, start), accelerator)
+        write_history(output_dir, _history(run, progress, stopped, start, teachers), accelerator)
         save_checkpoint(checkpoints, epoch, accelerator)
         if progress.waited() == 0:
             keep(logits, labels)
         accelerator.log({k: v for k, v in row.items() if k != "epoch"}, step=epoch)
         accelerator.print(_row(row))
-    return _history(run, progress, stopped, start)
+    return _history(run, progress, stopped, start, teachers)
 
 
 @dataclass
@@ -255,15 +261,21 @@ class Step:
     recipe: Recipe
     size: int
     memory_format: torch.memory_format
+    lessons: Lessons | None = None
 
-    def __call__(self, faces: Tensor, labels: Tensor, accelerator: Accelerator) -> tuple[Tensor, Tensor, Tensor]:
-        """Take it; returns each image's loss, class weight, and whether it was recognised, all (B,)."""
+    def __call__(
+        self, faces: Tensor, labels: Tensor, indices: Tensor, accelerator: Accelerator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Take it; returns each image's loss, class weight, and whether it was recognised, all (B,).
+
+        `indices` are the images' places among the training images.
+        """
         settings = self.recipe.augmentation
         images, mixed = mix(augment(resize(faces, self.size), settings), settings)
         logits = self.model(normalise(images).contiguous(memory_format=self.memory_format)).float()
-        losses, class_weights = self._losses(logits, labels)
+        losses, class_weights = self._losses(logits, labels, indices)
         if mixed:  # as often in the batch's labels as in its pixels
-            other_losses, other_weights = self._losses(logits, labels[mixed.partner])
+            other_losses, other_weights = self._losses(logits, labels[mixed.partner], indices[mixed.partner])
             losses = mixed.share * losses + (1 - mixed.share) * other_losses
             class_weights = mixed.share * class_weights + (1 - mixed.share) * other_weights
         accelerator.backward(losses.sum() / class_weights.sum())
@@ -276,16 +288,22 @@ class Step:
             self.average.update_parameters(accelerator.unwrap_model(self.model, keep_torch_compile=False))
         return losses.detach(), class_weights, logits.detach().argmax(dim=1) == labels
 
-    def _losses(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _losses(self, logits: Tensor, labels: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
         smoothing, focal = self.recipe.label_smoothing, self.recipe.focal
-        return weighted_cross_entropy(logits, labels, self.weights, smoothing, focal), self.weights[labels]
+        losses = weighted_cross_entropy(logits, labels, self.weights, smoothing, focal)
+        if self.lessons:
+            share = self.lessons.share
+            losses = (1 - share) * losses + share * distillation(
+                logits, labels, self.weights, self.lessons.probabilities[indices]
+            )
+        return losses, self.weights[labels]
 
 
 def _train_epoch(step: Step, loader, accelerator: Accelerator, description: str) -> dict:
     step.model.train()
     seen = []  # loss, weight, correct: (3, images of a batch), left on the device so that nothing waits
-    for faces, labels, _ in progress_bar(loader, description, accelerator):
-        losses, class_weights, correct = step(faces, labels, accelerator)
+    for faces, labels, indices in progress_bar(loader, description, accelerator):
+        losses, class_weights, correct = step(faces, labels, indices, accelerator)
         seen.append(torch.stack(accelerator.gather_for_metrics((losses, class_weights, correct.float()))))
     images_seen = torch.cat(seen, dim=1).cpu().double()  # on the CPU, since not every device knows float64
     if images_seen.shape[1] != len(loader.dataset):
@@ -321,11 +339,12 @@ def _row(row: dict) -> str:
     )
 
 
-def _history(run: dict, progress: Progress, stopped: str | None, start: Start) -> dict:
+def _history(run: dict, progress: Progress, stopped: str | None, start: Start, teachers: Teachers | None) -> dict:
     return {
         "run": run,
         "epochs": progress.epochs,
         "best_epoch": progress.best_epoch,
         "stopped": stopped,
         "earlier": start.earlier,
+        "taught_by": [teacher.earlier for teacher in teachers.trained] if teachers else [],
     }

@@ -10,6 +10,7 @@ import torch
 import train
 from fer_model import training
 from fer_model.card import render
+from fer_model.data import stratified_split
 from fer_model.errors import TrainingError
 from fer_model.histories import all_epochs, length
 from fer_model.model_facts import weights_digest
@@ -157,6 +158,7 @@ def test_v3_may_begin_at_v2s_weights_with_spatial_attention_as_new(tmp_path):
     [
         ({}, True),
         ({"together": True}, True),  # the same split, less the photos that occur more than once
+        ({"validation_fraction": 0.1}, True),  # a part of the same
         ({"together": True, "validation_fraction": 0.3}, False),
         ({"together": True, "seed": 1}, False),
         ({"seed": 1}, False),
@@ -176,6 +178,12 @@ def test_only_splits_whose_validation_images_nobody_learned_are_accepted(change,
     else:
         with pytest.raises(TrainingError, match="some of this run's validation images"):
             check_validation(start, now)
+
+
+def test_a_smaller_validation_split_is_a_part_of_a_larger_one():
+    labels = torch.arange(97) % 6
+    smaller, larger = (set(stratified_split(labels, fraction, seed=3)[1].tolist()) for fraction in (0.1, 0.25))
+    assert smaller < larger
 
 
 def test_the_command_in_the_history_names_the_weights_too(first, dataset, tmp_path):
