@@ -1,8 +1,8 @@
 """What each change is worth: short trainings on equal budgets, one change at a time.
 
     python -m fer_model.ablation --list
-    python -m fer_model.ablation v1-to-v2 --dataset ../shared/data/fer2013      # writes results/ablation/v1-to-v2.json
-    python -m fer_model.ablation v2-to-v3 --dataset ../shared/data/fer2013      # writes results/v3/ablation.json
+    python -m fer_model.ablation v1-to-v2 --dataset ../shared/data/fer2013      # results/ablation/v1-to-v2.json, .png
+    python -m fer_model.ablation v2-to-v3 --dataset ../shared/data/fer2013      # results/v3/ablation.json, .png
 
 Every row is one `train.py`; its command stands in the result. Interrupted studies go on where they were: a row
 that stands in the result is not trained again unless its command, network or recipe has changed since.
@@ -18,7 +18,7 @@ import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from fer_model import cli
+from fer_model import cli, plots
 from fer_model.configs import CONFIGS, DEFAULT_DATASET
 from fer_model.errors import TrainingError
 
@@ -111,7 +111,7 @@ STUDIES = {
     "v2-to-v3": Study(
         "From V2 to V3, one change at a time, each on top of those before it; then V3 with other choices",
         epochs=8,
-        limit=None,
+        limit=12000,
         rows=_v2_to_v3(),
         arguments=("--set", "together=true", "--set", "validation_fraction=0.2"),  # one split for all
     ),
@@ -137,8 +137,9 @@ STUDIES = {
 }
 
 
-OUTPUTS = {"v2-to-v3": Path("results/v3/ablation.json")}
-"""Where a study's result goes, if not to results/ablation/."""
+def output_file(name: str) -> Path:
+    """Where a study's result goes, from the repository's root."""
+    return Path("results/v3/ablation.json" if name == "v2-to-v3" else f"results/ablation/{name}.json")
 
 
 def run_study(
@@ -263,11 +264,13 @@ def main(argv: list[str] | None = None) -> None:
     if (args.epochs or args.limit) and not args.output:
         parser.error("another budget gives another result: say with --output where it may go")
     study = replace(study, epochs=args.epochs or study.epochs, limit=args.limit or study.limit)
-    output = args.output or OUTPUTS.get(args.study, Path("results/ablation") / f"{args.study}.json")
+    output = args.output or output_file(args.study)
     result = run_study(args.study, study, args.dataset, args.runs, output, options, args.mixed_precision)
     for row in result["rows"]:
         print(f"{row['name']:<45} {row['validation_accuracy']:>7.2%} {row['validation_macro_recall']:>7.2%}")
-    print(f"written: {output}")
+    picture = output.with_suffix(".png")
+    plots.study(result, picture)
+    print(f"written: {output} and {picture}")
 
 
 if __name__ == "__main__":

@@ -352,15 +352,15 @@ def _training(history: dict) -> str:
     epochs = all_epochs(history)
     seconds = sum(row["seconds"] for row in epochs)
     processes = f"{run['num_processes']} process{'es' if run['num_processes'] > 1 else ''}"
-    sizes = list(dict.fromkeys(row["size"] for row in epochs if "size" in row))
-    shown = f" Training images of {' and then '.join(map(str, sizes))} pixels a side." if sizes else ""
-    init = run.get("init")
+    sizes = list(dict.fromkeys(row["size"] for row in epochs))
+    shown = f" Training images of {' and then '.join(map(str, sizes))} pixels a side."
+    init = run["init"]
     began = f" It began at the weights of `{_public(init['model'])}`{_before(history)}." if init else ""
     began += _taught(run)
     return (
         f"{_recipe(run['recipe'])} on {processes}.{shown} {_augmentation(run['recipe']['augmentation'])}. "
         f"{run['images']['train']:,} training and {run['images']['validation']:,} validation images"
-        f"{', no photo on both sides' if run['recipe'].get('together') else ''}, seed {run['seed']}, "
+        f"{', no photo on both sides' if run['recipe']['together'] else ''}, seed {run['seed']}, "
         f"{precision.get(run['mixed_precision'], run['mixed_precision'])}, on {run['environment']['processor']} "
         f"({run['environment']['device']}, {run['environment']['threads']} threads), {seconds / 60:.0f} minutes.{began}"
     )
@@ -368,7 +368,7 @@ def _training(history: dict) -> str:
 
 def _taught(run: dict) -> str:
     """The networks that a run learned from, in words."""
-    teachers = run.get("teachers")
+    teachers = run.get("teachers")  # V1 to V3 as they are here were trained before there were any
     if not teachers:
         return ""
     names = " and ".join(f"`{_public(teacher['model'])}`" for teacher in teachers["models"])
@@ -378,30 +378,30 @@ def _taught(run: dict) -> str:
 
 def _before(history: dict) -> str:
     """The runs that a run went on from, in words."""
-    if not history.get("earlier"):
+    if not history["earlier"]:
         return ", of whose training nothing was recorded"
     rates = " and ".join(f"{run['run']['recipe']['lr']:g}" for run in history["earlier"])
     return f"; {length(history)} epochs in all, the earlier ones at {rates}; minutes and pixels are all those"
 
 
 def _recipe(recipe: dict) -> str:
-    """The recipe of a run in words. Runs older than an option do not name it."""
+    """The recipe of a run in words."""
     names = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD with Nesterov momentum"}
     words = [
-        names[recipe.get("optimizer", "adam")],
+        names[recipe["optimizer"]],
         f"learning rate {recipe['lr']:g}"
-        + (f" after {recipe['warmup']} epochs of warm-up" if recipe.get("warmup") else "")
-        + (", falling to 0 along a cosine" if recipe.get("cosine") else ", no schedule"),
-        f"weight decay {recipe['weight_decay']:g}" + (" on weights only" if recipe.get("decay_weights_only") else ""),
+        + (f" after {recipe['warmup']} epochs of warm-up" if recipe["warmup"] else "")
+        + (", falling to 0 along a cosine" if recipe["cosine"] else ", no schedule"),
+        f"weight decay {recipe['weight_decay']:g}" + (" on weights only" if recipe["decay_weights_only"] else ""),
     ]
     weighting = {0.0: "unweighted", 1.0: "weighted by inverse class frequency"}
-    power = recipe.get("weight_power", 1.0)
-    loss = f"focal loss (gamma {recipe['focal']:g})" if recipe.get("focal") else "cross-entropy"
+    power = recipe["weight_power"]
+    loss = f"focal loss (gamma {recipe['focal']:g})" if recipe["focal"] else "cross-entropy"
     words.append(f"{loss} {weighting.get(power, f'weighted by inverse class frequency to the power {power:g}')}")
-    words.append(f"label smoothing {recipe['label_smoothing']:g}" if recipe.get("label_smoothing") else "no smoothing")
-    if recipe.get("ema"):
+    words.append(f"label smoothing {recipe['label_smoothing']:g}" if recipe["label_smoothing"] else "no smoothing")
+    if recipe["ema"]:
         words.append(f"a moving average of the weights (decay {recipe['ema']:g})")
-    if recipe.get("clip"):
+    if recipe["clip"]:
         words.append(f"gradients clipped to {recipe['clip']:g}")
     words.append(f"batches of {recipe['batch_size']}")
     return ", ".join(words)
@@ -413,9 +413,9 @@ def _augmentation(settings: dict) -> str:
         f"rotation up to {settings['rotation']:g}°",
         f"shift up to {settings['translation']:.0%}".replace("%", " %"),
     ]
-    if settings.get("shrink", 1) != 1 or settings.get("enlarge", 1) != 1:
+    if settings["shrink"] != 1 or settings["enlarge"] != 1:
         words.append(f"zoom {settings['shrink']:g} to {settings['enlarge']:g}")
     for name in ("brightness", "contrast", "erasing", "mixup", "cutmix"):
-        if settings.get(name):
+        if settings[name]:
             words.append(f"{name} {settings[name]:g}")
     return "Augmentation: " + ", ".join(words)

@@ -9,7 +9,6 @@ import torch
 from accelerate import Accelerator
 
 from fer_model.errors import ModelError, TrainingError
-from fer_model.labels import EMOTIONS
 from fer_model.modeling import FERModel
 
 
@@ -81,8 +80,7 @@ def remove_old_results(output_dir: Path, accelerator: Accelerator) -> None:
 def require_same_run(history_file: Path, run: dict) -> None:
     """A run goes on only with the settings it began with; otherwise its history would be a lie."""
     try:
-        # runs from before there was a choice do not tell
-        before = {"classes": len(EMOTIONS)} | json.loads(history_file.read_text())["run"]
+        before = json.loads(history_file.read_text())["run"]
     except FileNotFoundError:  # somebody removed it
         return
     ignored = ("environment", "command")

@@ -1,12 +1,12 @@
 """Pictures of a training run and of a measurement, as PNG files."""
 
-from itertools import accumulate
+from itertools import accumulate, cycle
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from fer_model.configs import INPUT_SIZE
 from fer_model.histories import all_epochs
 
 _BLUE, _ORANGE, _GREY = "#3b6fb6", "#e08b2c", "#8a8a8a"
@@ -26,10 +26,10 @@ def training_curves(history: dict, path: Path) -> None:
     """
     rows = all_epochs(history)
     epochs = range(1, len(rows) + 1)
-    starts = list(accumulate(len(run["epochs"]) for run in history.get("earlier", [])))
+    starts = list(accumulate(len(run["epochs"]) for run in history["earlier"]))
     best = (starts or [0])[-1] + history["best_epoch"]
-    sizes = [row.get("size", INPUT_SIZE) for row in rows]
-    labels = {("loss", "train"): _train_loss_label(history["run"]["recipe"])}
+    sizes = [row["size"] for row in rows]
+    labels = {("loss", "train"): _train_loss_label(history["run"])}
     figure = Figure(figsize=(10, 4), layout="constrained")
     panels = figure.subplots(1, 2)
     for axes, name, scale in zip(panels, ("loss", "accuracy"), (1, 100), strict=True):
@@ -61,12 +61,13 @@ def training_curves(history: dict, path: Path) -> None:
     _save(figure, path)
 
 
-def _train_loss_label(recipe: dict) -> str:
+def _train_loss_label(run: dict) -> str:
     """Which loss the training's is, where it is not the validation's, the weighted cross-entropy alone."""
-    words = ["label smoothing"] if recipe.get("label_smoothing") else []
-    words += ["focal factor"] if recipe.get("focal") else []
-    augmentation = recipe.get("augmentation", {})
-    words += ["mixed images"] if augmentation.get("mixup") or augmentation.get("cutmix") else []
+    recipe, augmentation = run["recipe"], run["recipe"]["augmentation"]
+    words = ["label smoothing"] if recipe["label_smoothing"] else []
+    words += ["focal factor"] if recipe["focal"] else []
+    words += ["mixed images"] if augmentation["mixup"] or augmentation["cutmix"] else []
+    words += ["teachers"] if run.get("teachers") else []
     return f"train, with {' and '.join(words)}" if words else "train"
 
 
@@ -181,6 +182,30 @@ def mean_grad_cams(
     if any(count >= MIN_FACES_IN_MEAN for count in counts.values()):
         figure.colorbar(image, ax=panels, label="mean Grad-CAM", shrink=0.7)
     figure.suptitle("Mean face of the correctly predicted test images, and the mean Grad-CAM for their class")
+    _save(figure, path)
+
+
+def study(result: dict, path: Path) -> None:
+    """Validation accuracy and macro recall of every training of a study by epoch.
+
+    Args:
+        result: from `ablation.run_study`.
+    """
+    rows = result["rows"]
+    figure = Figure(figsize=(10, 4.5 + 0.11 * len(rows)), layout="constrained")
+    panels = figure.subplots(1, 2)
+    colours = colormaps["viridis"](np.linspace(0, 0.92, len(rows)))
+    for axes, key, label in zip(
+        panels, ("validation_accuracy_by_epoch", "macro_recall_by_epoch"), ("accuracy", "macro recall"), strict=True
+    ):
+        for row, colour, marker in zip(rows, colours, cycle("os^vDPX*"), strict=False):
+            values = [100 * value for value in row[key]]
+            axes.plot(range(1, len(values) + 1), values, marker + "-", ms=5, color=colour, label=row["name"])
+        axes.set(xlabel="epoch", ylabel=f"validation {label}, %")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
+    figure.suptitle(result["question"], fontsize=10)
     _save(figure, path)
 
 

@@ -7,11 +7,14 @@ python -m fer_model.report --check   # exits with 1 if one of them is out of dat
 import argparse
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from fer_model import card, cli, demo_tables, tables
+from fer_model.ablation import STUDIES
 from fer_model.errors import FERError
 from fer_model.hub import ROOT, model_card
+from fer_model.study_tables import study_table
 
 
 def filled(readme: str, results: Path) -> str:
@@ -25,6 +28,7 @@ def filled(readme: str, results: Path) -> str:
         ("unsure", "python -m fer_model.report", tables.unsure_table),
         ("heat maps", "python -m fer_model.report", tables.heat_maps_sentence),
         ("effort", "python -m fer_model.report", tables.effort_table),
+        *((f"study {name}", "python -m fer_model.report", partial(study_table, name)) for name in STUDIES),
         ("data", "python -m fer_model.duplicates", tables.data_table),
         ("cold start", "python docs/cold_start.py", demo_tables.cold_start_sentence),
         ("demo", "python docs/demo_speed.py", demo_tables.demo_table),

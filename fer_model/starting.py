@@ -7,7 +7,6 @@ from pathlib import Path
 from fer_model.checkpoints import newest_checkpoint
 from fer_model.configs import title
 from fer_model.errors import TrainingError
-from fer_model.labels import EMOTIONS
 from fer_model.model_facts import weights_digest
 from fer_model.modeling import FERModel
 
@@ -46,8 +45,8 @@ def starting_point(version: str, classes: int, seed: int, source: str | None, re
     model.load_state_dict(trained.state_dict(), strict=False)
     if resumed and newest_checkpoint(resumed / "checkpoints") and (resumed / "history.json").is_file():
         before = json.loads((resumed / "history.json").read_text(encoding="utf-8"))
-        if (before["run"].get("init") or {}).get("model") == source:
-            return Start(model, before["run"]["init"], before.get("earlier", []))
+        if before["run"]["init"] and before["run"]["init"]["model"] == source:
+            return Start(model, before["run"]["init"], before["earlier"])
     return Start(model, found.init, found.earlier)
 
 
@@ -77,8 +76,8 @@ def _earlier(models: Path, digest: str) -> list[dict]:
     if models.resolve().name != "models" or not path.is_file():
         return []
     history = json.loads(path.read_text(encoding="utf-8"))
-    before = history.pop("earlier", [])
-    begun_with_these = (history["run"].get("init") or {}).get("sha256") == digest
+    before, init = history.pop("earlier"), history["run"]["init"]
+    begun_with_these = init is not None and init["sha256"] == digest
     return before if begun_with_these else [*before, history]
 
 
@@ -125,11 +124,10 @@ def _within(run: dict, then: dict) -> bool:
     of one that does not (`data.stratified_split`).
     """
     settings = [
-        (which["seed"], which["limit"], which["classes"], sum(which["images"].values()))
-        for which in (run, {"classes": len(EMOTIONS)} | then)  # the oldest runs do not tell their classes
+        (which["seed"], which["limit"], which["classes"], sum(which["images"].values())) for which in (run, then)
     ]
-    splits = [(which["recipe"]["validation_fraction"], which["recipe"].get("together", False)) for which in (run, then)]
-    if splits[0] == splits[1] and then.get("validation_sha256", run["validation_sha256"]) != run["validation_sha256"]:
+    splits = [(which["recipe"]["validation_fraction"], which["recipe"]["together"]) for which in (run, then)]
+    if splits[0] == splits[1] and then["validation_sha256"] != run["validation_sha256"]:
         return False
     (fraction, together), (fraction_then, together_then) = splits
     return settings[0] == settings[1] and fraction <= fraction_then and together >= together_then

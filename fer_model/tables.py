@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from fer_model.configs import CONFIGS, INPUT_SIZE, folder_name, title
+from fer_model.configs import CONFIGS, folder_name, title
 from fer_model.errors import FERError
 from fer_model.histories import all_epochs, length
 from fer_model.labels import COUNTS, EMOTIONS
-from fer_model.model_facts import forward_flops, weights_digest
+from fer_model.model_facts import weights_digest
 from fer_model.modeling import FERModel
 
 
@@ -136,33 +136,33 @@ def effort_table(results: Path) -> str:
                 f"| {precision} | {run['environment']['processor']}, {run['environment']['threads']} threads |"
             )
     if "v2" in histories and "v3" in histories:
-        speed = results / "training_speed.json"
+        file = results / "training_speed.json"
+        speed = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
         sentences = [_overtaking(histories["v2"], histories["v3"], "V3", speed)]
         short = results / QUICK / "history.json"
         if short.is_file():
             history = json.loads(short.read_text(encoding="utf-8"))
             name = f"A training of V3 over {len(history['epochs'])} epochs (`results/{QUICK}/history.json`)"
             sentences.append(_overtaking(histories["v2"], history, name, speed))
+        if speed:
+            compiled = "compiled" if speed["compile"] else "not compiled"
+            sentences.append(f"Time: at the pace of each, {compiled}, side by side (`results/training_speed.json`).")
         lines.append("\n" + " ".join(sentences))
     return "\n".join(lines)
 
 
 def _efforts(history: dict) -> list[Effort]:
-    """Of all epochs of all runs, in order; older histories hold neither size nor FLOPs, and were at 64 pixels."""
-    found = []
-    for run in (*history.get("earlier", []), history):
-        images = run["run"]["images"]["train"]
-        counted = all("training_flops" in epoch for epoch in run["epochs"])
-        uncounted = None if counted else 3 * forward_flops(FERModel(run["run"]["version"]), INPUT_SIZE) * images
-        for epoch in run["epochs"]:
-            flops = epoch.get("training_flops", uncounted)
-            found.append(Effort(images, epoch.get("size", INPUT_SIZE), flops, epoch["seconds"]))
-    return found
+    """Of all epochs of all runs, in order."""
+    return [
+        Effort(run["run"]["images"]["train"], epoch["size"], epoch["training_flops"], epoch["seconds"])
+        for run in (*history["earlier"], history)
+        for epoch in run["epochs"]
+    ]
 
 
-def _overtaking(v2: dict, v3: dict, name: str, speed: Path) -> str:
-    """How soon the training `v3`, called `name`, was as good as `v2` became."""
-    if any(run["run"]["version"] != "v3" for run in v3.get("earlier", [])):
+def _overtaking(v2: dict, v3: dict, name: str, speed: dict | None) -> str:
+    """How soon the training `v3`, called `name`, was as good as `v2` became, by the pace of docs/training_speed.py."""
+    if any(run["run"]["version"] != "v3" for run in v3["earlier"]):
         return (
             f"{name} began at another version's weights, so this run does not show how soon it would be as good as V2."
         )
@@ -176,26 +176,23 @@ def _overtaking(v2: dict, v3: dict, name: str, speed: Path) -> str:
     epochs_taken = {"v2": accuracies["v2"].index(best) + 1, "v3": reached or len(accuracies["v3"])}
     taken = {"v2": _efforts(v2)[: epochs_taken["v2"]], "v3": _efforts(v3)[: epochs_taken["v3"]]}
     flops = {version: sum(effort.flops for effort in epochs) for version, epochs in taken.items()}
-    share, source = f"{100 * flops['v3'] / flops['v2']:.0f} % of the FLOPs", ""
-    if speed.is_file():
-        measured = json.loads(speed.read_text(encoding="utf-8"))
-        pace = {(row["version"], row["size"]): row["seconds_per_image"] for row in measured["rows"]}
+    share = f"{100 * flops['v3'] / flops['v2']:.0f} % of the FLOPs"
+    if speed:
+        pace = {(row["version"], row["size"]): row["seconds_per_image"] for row in speed["rows"]}
         missing = {(name, effort.size) for name, epochs in taken.items() for effort in epochs} - set(pace)
         if missing:
             kinds = ", ".join(f"{version} at {size} pixels" for version, size in sorted(missing))
-            raise FERError(f"{speed} does not hold {kinds}: run docs/training_speed.py anew.")
+            raise FERError(f"training_speed.json does not hold {kinds}: run docs/training_speed.py anew.")
         time = {
             version: sum(effort.images * pace[version, effort.size] for effort in epochs)
             for version, epochs in taken.items()
         }
-        compiled = "compiled" if measured["compile"] else "not compiled"
         share += f" and {100 * time['v3'] / time['v2']:.0f} % of the time"
-        source = f" (at the pace of each, {compiled}, on one machine: `results/training_speed.json`)"
     did = f"reached V2's best validation accuracy, {_percent(best)} %, in its epoch {reached}"
     if reached is None:
         own = _percent(max(accuracies["v3"]))
         did = f"came to a validation accuracy of {own} %, not to V2's best, {_percent(best)} %"
-    return f"{name} {did}, with {share} V2 had needed{source}.{_validated(v2, v3)}"
+    return f"{name} {did}, with {share} V2 had needed.{_validated(v2, v3)}"
 
 
 def _validated(v2: dict, v3: dict) -> str:
@@ -203,7 +200,7 @@ def _validated(v2: dict, v3: dict) -> str:
     if v2["run"]["validation_sha256"] == v3["run"]["validation_sha256"]:
         return " Both were validated on the same images."
     words = " The two were validated on different images"
-    if v3["run"]["recipe"].get("together") and not v2["run"]["recipe"].get("together"):
+    if v3["run"]["recipe"]["together"] and not v2["run"]["recipe"]["together"]:
         words += (
             ": V3 on photos that occur once, V2 also on copies of photos that it learned, which are the easier ones"
         )

@@ -167,11 +167,9 @@ def test_v3_may_begin_at_v2s_weights_with_spatial_attention_as_new(tmp_path):
 def test_only_splits_whose_validation_images_nobody_learned_are_accepted(change, accepted):
     recipe = {"validation_fraction": 0.2, "together": False}
     then = {"dataset": "d", "seed": 0, "limit": None, "recipe": recipe, "images": {"train": 80, "validation": 20}}
-    now = then | {"seed": change.get("seed", 0), "classes": 6}
+    then |= {"classes": 6, "validation_sha256": "of those" if change else "of these"}
+    now = then | {"seed": change.get("seed", 0), "validation_sha256": "of these"}
     now["recipe"] = recipe | {name: value for name, value in change.items() if name != "seed"}
-    now["validation_sha256"] = "of these"
-    if change:
-        then["validation_sha256"] = "of those"
     start = Start(FERModel("v1"), {"model": "somewhere", "sha256": ""}, [{"run": then}])
     if accepted:
         assert check_validation(start, now) is None

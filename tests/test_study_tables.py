@@ -1,0 +1,55 @@
+"""What a study found stands in the README: a row a training, and how much may be chance."""
+
+import json
+from pathlib import Path
+
+from fer_model import ablation, plots
+from fer_model.study_tables import study_table
+
+
+def result(rows: list[dict]) -> dict:
+    return {"command": "python -m something", "question": "?", "epochs": 2, "limit": 100, "rows": rows}
+
+
+def row(name: str, accuracy: float, recalls: list[float]) -> dict:
+    return {
+        "name": name,
+        "validation_accuracy": accuracy,
+        "validation_macro_recall": max(recalls),
+        "validation_accuracy_by_epoch": [accuracy / 2, accuracy],
+        "macro_recall_by_epoch": recalls,
+        "seconds": 90.0,
+        "training_flops": 2.5e14,
+        "images": {"train": 80, "validation": 20},
+    }
+
+
+def write(repository: Path, name: str, content: dict) -> None:
+    file = repository / ablation.output_file(name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content))
+
+
+def test_a_study_that_was_not_made_is_told_with_its_command(tmp_path):
+    for name in ablation.STUDIES:
+        assert f"python -m fer_model.ablation {name}" in study_table(name, tmp_path / "results")
+
+
+def test_every_training_has_a_row_and_epochs_with_one_answer_are_counted(tmp_path):
+    rows = [row("plain", 0.3, [1 / 6, 0.168]), row("better", 0.5, [0.2, 0.4])]
+    write(tmp_path, "collapse", result(rows))
+    text = study_table("collapse", tmp_path / "results")
+    assert "| plain | 30.0 | 16.8 | 2 of 2 | 0.25 · 10¹⁵ | 2 |" in text
+    assert "| better | 50.0 | 40.0 | 0 of 2 |" in text
+    assert "20 validation images, in the best of 2 epochs over 80 training images" in text
+    # 200 * sqrt(2 * 0.5 * 0.5 / 20)
+    assert "differences below 31.6 points may be chance" in text
+    assert f"{len(ablation.STUDIES['collapse'].rows) - 2} more rows are still to be trained" in text
+    write(tmp_path, "collapse", result([rows[0]] * len(ablation.STUDIES["collapse"].rows)))
+    assert "still to be trained" not in study_table("collapse", tmp_path / "results")
+
+
+def test_a_study_is_drawn_however_many_rows_it_has(tmp_path):
+    for count in (1, 14):
+        plots.study(result([row(f"row {i}", 0.3, [0.2, 0.3]) for i in range(count)]), tmp_path / f"{count}.png")
+        assert (tmp_path / f"{count}.png").stat().st_size > 5000
