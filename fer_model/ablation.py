@@ -98,7 +98,7 @@ def _options_of_v2(names: list[str]) -> list[str]:
 STUDIES = {
     "v1-to-v2": Study(
         "From V1 to V2, one change at a time, each on top of those before it",
-        epochs=6,
+        epochs=16,  # in six, networks of four blocks have learned next to nothing yet
         limit=8000,
         rows=(
             _row("V1 as designed", "--version v1"),
@@ -169,7 +169,7 @@ def run_study(
         rows = [{"name": row.name, **known[key]} for key, row in zip(keys, study.rows, strict=True) if key in known]
         result = {
             "command": shlex.join(
-                ["python", "-m", "fer_model.ablation", name, "--mixed-precision", precision]
+                ["python", "-m", "fer_model.ablation", name, "--dataset", dataset, "--mixed-precision", precision]
                 + ["--epochs", str(study.epochs)]
                 + (["--limit", str(study.limit)] if study.limit else [])
             ),
