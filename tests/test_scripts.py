@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from fer_model.checkpoints import require_same_run
-from fer_model.errors import TrainingError
 from fer_model.hub_files import trained_models
 from fer_model.labels import EMOTIONS
 from fer_model.modeling import FERModel
@@ -333,13 +331,6 @@ def test_a_run_does_not_go_on_with_other_classes(seven, dataset):
     done = run(*command, "--output-dir", seven / "results" / "v1-7", "--resume", check=False)
     assert done.returncode == 2
     assert "classes was 7 and is 6" in done.stderr
-
-
-def test_a_run_from_before_there_was_a_choice_goes_on_with_six_classes(tmp_path):
-    (tmp_path / "history.json").write_text(json.dumps({"run": {"version": "v2"}}))
-    require_same_run(tmp_path / "history.json", {"version": "v2", "classes": 6})
-    with pytest.raises(TrainingError, match="classes was 6 and is 7"):
-        require_same_run(tmp_path / "history.json", {"version": "v2", "classes": 7})
 
 
 def test_another_number_of_classes_is_refused(dataset, tmp_path):
