@@ -120,7 +120,7 @@ def test_the_report_finds_and_mends_what_is_not_as_in_the_results(tmp_path, monk
 
 
 def test_seven_classes_have_a_row_of_their_own_once_they_are_measured(results, tmp_path):
-    (tmp_path / "history.json").write_text(json.dumps({"epochs": [{}], "best_epoch": 1}))
+    (tmp_path / "history.json").write_text(json.dumps({"epochs": [{}], "best_epoch": 1, "earlier": []}))
     six = shutil.copytree(results, tmp_path / "all" / "v1").parent
     before = tables.results_table(six)
     assert "seven" not in before
