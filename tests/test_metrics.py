@@ -86,7 +86,8 @@ def test_every_image_is_in_one_bin_and_its_bin_holds_its_confidence(sample):
 
 
 def _history(*accuracies):
-    return {"epochs": [{"epoch": i + 1, "validation_accuracy": a} for i, a in enumerate(accuracies)]}
+    epochs = [{"epoch": i + 1, "validation_accuracy": a} for i, a in enumerate(accuracies)]
+    return {"epochs": epochs, "earlier": []}
 
 
 def _metrics(confusion):
