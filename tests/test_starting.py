@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-import train
 from fer_model import training
 from fer_model.card import render
 from fer_model.data import stratified_split
@@ -16,20 +15,13 @@ from fer_model.histories import all_epochs, length
 from fer_model.model_facts import weights_digest
 from fer_model.modeling import FERModel
 from fer_model.starting import Start, check_validation, starting_point
+from small_run import drawn_dataset, run
 from synthetic import draw_faces, image_table, write_parquet
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory) -> Path:
-    faces = image_table(draw_faces(5, seed=0))
-    return write_parquet(tmp_path_factory.mktemp("dataset"), train=faces, test=faces)
-
-
-def run(dataset: Path, folder: Path, *more: str) -> dict:
-    """One `train.py` of V1 on drawn faces, as small as can be."""
-    options = ["--version", "v1", "--epochs", "1", "--batch-size", "12", "--threads", "1", "--set", "size=16"]
-    options += ["--dataset", str(dataset), "--output-dir", str(folder), *more]
-    return train.main(train.parse_args(options))
+    return drawn_dataset(tmp_path_factory.mktemp("dataset"))
 
 
 @pytest.fixture(scope="module")
