@@ -28,7 +28,7 @@ lint: .venv/test
 
 # quoted, because hf and not the shell is to match them; an asterisk of hf matches slashes too
 SPACE_NEEDS = 'app.py' 'README.md' 'LICENSE' 'requirements.txt' 'docs/*.png' 'docs/*.md' 'examples/*' 'fer_model/*' \
-	'results/*/metrics.json' 'results/*/history.json' 'results/*/models/*' 'results/*/visualizations/*.png'
+	'results/*/metrics.json' 'results/*/history.json' 'results/*/models/*' 'results/*.png'
 
 space:
 	$(if $(SPACE),,$(error say which: make space SPACE=user/name))

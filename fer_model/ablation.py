@@ -164,7 +164,7 @@ def run_study(
         print(f"[{index + 1}/{len(study.rows)}] {row.name}: {done}", flush=True)
         if key not in known:
             history = _trained(row, command, dataset, folder.resolve() / name / key, precision)
-            known[key] = {"key": key, **_summary(history)}
+            known[key] = {"key": key, "command": _typed(precision, command), **_summary(history)}
         # those of later rows, too, that an earlier session left
         rows = [{"name": row.name, **known[key]} for key, row in zip(keys, study.rows, strict=True) if key in known]
         result = {
@@ -198,6 +198,11 @@ def _key(precision: str, command: list[str], row: Row) -> str:
     return hashlib.sha256(everything.encode()).hexdigest()[:12]
 
 
+def _typed(precision: str, command: list[str]) -> str:
+    """The row's training as one would type it, on any machine."""
+    return shlex.join(["accelerate", "launch", "--num_processes", "1", "--mixed_precision", precision, *command])
+
+
 def _trained(row: Row, command: list[str], dataset: str, run: Path, precision: str) -> dict:
     """The history of the row's training in the folder `run`, after what is missing of it."""
     if not _finished(run):
@@ -220,7 +225,6 @@ def _summary(history: dict) -> dict:
     epochs = history["epochs"]
     best = epochs[history["best_epoch"] - 1]
     return {
-        "command": history["run"]["command"],
         "validation_accuracy": best["validation_accuracy"],
         "validation_macro_recall": best["validation_macro_recall"],
         "validation_accuracy_by_epoch": [epoch["validation_accuracy"] for epoch in epochs],

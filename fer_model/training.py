@@ -134,6 +134,8 @@ def fit(
     # how many epochs there may be is no part of a run's settings, unless the schedule stretches over them
     stretches = recipe.cosine or recipe.share_at_end
     model = start.model
+    taught_by = [teacher.earlier for teacher in teachers.trained] if teachers else []
+    origin = {"earlier": start.earlier, "taught_by": taught_by}
     run = {
         **about,
         "init": start.init,
@@ -198,7 +200,7 @@ def fit(
     if newest and resume:
         accelerator.load_state(str(newest))
         accelerator.print(f"resumed {newest}: {len(progress.epochs)} epochs done")
-        write_history(output_dir, _history(run, progress, _stop_reason(progress, recipe), start, teachers), accelerator)
+        write_history(output_dir, _history(run, progress, _stop_reason(progress, recipe), origin), accelerator)
         with torch.random.fork_rng(devices=()):  # what follows draws numbers that an uninterrupted run does not
             # killed between the checkpoint of a best epoch and its model
             if progress.waited() == 0 and not holds_weights(output_dir / "models", best.finished()):
@@ -240,13 +242,13 @@ def fit(
         progress.epochs.append(row)
         stopped = _stop_reason(progress, recipe)
         # first, for it replaces the only record of the weights that this run may have begun with in the same folder
-        write_history(output_dir, _history(run, progress, stopped, start, teachers), accelerator)
+        write_history(output_dir, _history(run, progress, stopped, origin), accelerator)
         save_checkpoint(checkpoints, epoch, accelerator)
         if progress.waited() == 0:
             keep(logits, labels)
         accelerator.log({k: v for k, v in row.items() if k != "epoch"}, step=epoch)
         accelerator.print(_row(row))
-    return _history(run, progress, stopped, start, teachers)
+    return _history(run, progress, stopped, origin)
 
 
 @dataclass
@@ -339,12 +341,11 @@ def _row(row: dict) -> str:
     )
 
 
-def _history(run: dict, progress: Progress, stopped: str | None, start: Start, teachers: Teachers | None) -> dict:
+def _history(run: dict, progress: Progress, stopped: str | None, origin: dict) -> dict:
     return {
         "run": run,
         "epochs": progress.epochs,
         "best_epoch": progress.best_epoch,
         "stopped": stopped,
-        "earlier": start.earlier,
-        "taught_by": [teacher.earlier for teacher in teachers.trained] if teachers else [],
+        **origin,
     }

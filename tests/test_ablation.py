@@ -37,6 +37,7 @@ def test_a_study_goes_on_after_a_failed_row_and_trains_no_row_twice(dataset, tmp
     assert len(longer["rows"][0]["validation_accuracy_by_epoch"]) == 2, "another budget is another run"
     result = ablation.run_study("s", ablation.Study("?", 1, None, (good, other)), *where)
     assert [row["name"] for row in result["rows"]] == ["plain", "focal"]
+    assert result["rows"][1]["command"].startswith("accelerate launch --num_processes 1 --mixed_precision no train.py")
     assert "--set focal=2" in result["rows"][1]["command"]
     assert result["rows"][0]["train_loss_by_epoch"] != result["rows"][1]["train_loss_by_epoch"]
     assert result["rows"][0]["training_flops"] == result["rows"][1]["training_flops"] > 0
