@@ -1,12 +1,12 @@
 """What each change is worth: short trainings on equal budgets, one change at a time.
 
     python -m fer_model.ablation --list
-    python -m fer_model.ablation v1-to-v2 --dataset ../shared/data/fer2013      # results/ablation/v1-to-v2.json, .png
-    python -m fer_model.ablation v2-to-v3 --dataset ../shared/data/fer2013      # results/v3/ablation.json, .png
+    python -m fer_model.ablation v1-to-v2 --dataset ../shared/data/fer2013 --mixed-precision bf16
 
-Every row is one `train.py`; its command stands in the result. Interrupted studies go on where they were: a row
-that stands in the result is not trained again unless its command, network or recipe has changed since.
-Validation accuracy only: no test image is read. The runs themselves go to runs/ablation and may be deleted.
+This writes results/ablation/v1-to-v2.json and .png; v2-to-v3 writes results/v3/ablation.json and .png. Every row is
+one `train.py`; its command stands in the result. Interrupted studies go on where they were: a row that stands in the
+result is not trained again unless its command, network or recipe has changed since. Validation accuracy only: no test
+image is read. The runs themselves go to runs/ablation and may be deleted.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from fer_model import cli, plots
+from fer_model.checkpoints import write_json
 from fer_model.configs import CONFIGS, DEFAULT_DATASET
 from fer_model.errors import TrainingError
 
@@ -98,7 +99,7 @@ def _options_of_v2(names: list[str]) -> list[str]:
 STUDIES = {
     "v1-to-v2": Study(
         "From V1 to V2, one change at a time, each on top of those before it",
-        epochs=16,  # in six, networks of four blocks have learned next to nothing yet
+        epochs=16,  # networks of four blocks begin slowly
         limit=8000,
         rows=(
             _row("V1 as designed", "--version v1"),
@@ -106,6 +107,8 @@ STUDIES = {
             _row("+ channel attention", "--version v2 --lr 3e-4 --set weight_decay=0"),
             _row("+ learning rate 1e-4", "--version v2 --set weight_decay=0"),
             _row("+ weight decay 1e-4: V2", "--version v2"),
+            _row("V1, seed 1", "--version v1 --seed 1"),
+            _row("V2, seed 1", "--version v2 --seed 1"),
         ),
     ),
     "v2-to-v3": Study(
@@ -128,7 +131,9 @@ STUDIES = {
                 ("1e-3", 0, "", ""),
                 ("1e-3", 1, "", ""),
                 ("3e-3", 0, "", ""),
+                ("3e-3", 1, "", ""),
                 ("1e-2", 0, "", ""),
+                ("1e-2", 1, "", ""),
                 ("3e-4", 0, ", no class weights", " --set weight_power=0"),
                 ("1e-2", 0, ", no class weights", " --set weight_power=0"),
             )
@@ -148,41 +153,48 @@ def run_study(
     """Train every row that is not done yet; write and return what came out.
 
     Args:
-        folder: where the runs go, one folder a row. output: the JSON file, rewritten after every row.
+        folder: where the runs go, one folder a row. output: the JSON file, rewritten after every row, and with it
+            the picture of the same name.
         options: more arguments for every train.py.
         precision: of the training, as `accelerate launch --mixed_precision` has it.
 
     Raises:
-        TrainingError: a training failed.
+        TrainingError: a training failed, or `output` holds rows, and none of them is this study's.
     """
     output = output.resolve()
     commands = [_command(study, row, dataset, options) for row in study.rows]
     keys = [_key(precision, command, row) for command, row in zip(commands, study.rows, strict=True)]
     known = {row["key"]: row for row in json.loads(output.read_text())["rows"]} if output.is_file() else {}
+    if known and not known.keys() & set(keys):
+        raise TrainingError(
+            f"{output} holds trainings on another dataset, budget or precision, or of another recipe; "
+            "give --dataset and --mixed-precision as they were then, name another file with --output, or delete it."
+        )
     for index, (key, row, command) in enumerate(zip(keys, study.rows, commands, strict=True)):
-        done = "done before" if key in known else shlex.join(command)
-        print(f"[{index + 1}/{len(study.rows)}] {row.name}: {done}", flush=True)
+        run = folder / name / key
+        typed = _typed(precision, [*command, "--output-dir", str(run)])
+        print(f"[{index + 1}/{len(study.rows)}] {row.name}: {'done before' if key in known else typed}", flush=True)
         if key not in known:
-            history = _trained(row, command, dataset, folder.resolve() / name / key, precision)
-            known[key] = {"key": key, "command": _typed(precision, command), **_summary(history)}
+            known[key] = {"key": key, **_summary(_trained(row, command, dataset, run.resolve(), precision))}
+        known[key]["command"] = typed
         # those of later rows, too, that an earlier session left
         rows = [{"name": row.name, **known[key]} for key, row in zip(keys, study.rows, strict=True) if key in known]
         result = {
-            "command": shlex.join(
-                ["python", "-m", "fer_model.ablation", name, "--dataset", dataset, "--mixed-precision", precision]
-                + ["--epochs", str(study.epochs)]
-                + (["--limit", str(study.limit)] if study.limit else [])
-            ),
+            "command": _study_command(name, study, dataset, precision),
             "question": study.question,
             "epochs": study.epochs,
             "limit": study.limit,
             "rows": rows,
         }
-        output.parent.mkdir(parents=True, exist_ok=True)
-        temporary = output.with_name(output.name + ".writing")
-        temporary.write_text(json.dumps(result, indent=2) + "\n")
-        temporary.replace(output)
+        write_json(output, result)
+        plots.study(result, output.with_suffix(".png"))
     return result
+
+
+def _study_command(name: str, study: Study, dataset: str, precision: str) -> str:
+    command = ["python", "-m", "fer_model.ablation", name, "--dataset", dataset, "--mixed-precision", precision]
+    command += ["--epochs", str(study.epochs)]
+    return shlex.join(command + (["--limit", str(study.limit)] if study.limit else []))
 
 
 def _command(study: Study, row: Row, dataset: str, options: list[str]) -> list[str]:
@@ -199,7 +211,7 @@ def _key(precision: str, command: list[str], row: Row) -> str:
 
 
 def _typed(precision: str, command: list[str]) -> str:
-    """The row's training as one would type it, on any machine."""
+    """A row's training as one would type it, on any machine."""
     return shlex.join(["accelerate", "launch", "--num_processes", "1", "--mixed_precision", precision, *command])
 
 
@@ -264,17 +276,15 @@ def main(argv: list[str] | None = None) -> None:
             print(f"{name}: {study.question} ({study.epochs} epochs, {study.limit or 'all'} images)")
             print("".join(f"    {row.name:<45} {shlex.join(row.arguments)}\n" for row in study.rows))
         return
-    study, options = STUDIES[args.study], ["--channels-last"]
-    if (args.epochs or args.limit) and not args.output:
+    planned, options = STUDIES[args.study], ["--channels-last"]
+    study = replace(planned, epochs=args.epochs or planned.epochs, limit=args.limit or planned.limit)
+    if study != planned and not args.output:
         parser.error("another budget gives another result: say with --output where it may go")
-    study = replace(study, epochs=args.epochs or study.epochs, limit=args.limit or study.limit)
     output = args.output or output_file(args.study)
     result = run_study(args.study, study, args.dataset, args.runs, output, options, args.mixed_precision)
     for row in result["rows"]:
         print(f"{row['name']:<45} {row['validation_accuracy']:>7.2%} {row['validation_macro_recall']:>7.2%}")
-    picture = output.with_suffix(".png")
-    plots.study(result, picture)
-    print(f"written: {output} and {picture}")
+    print(f"written: {output} and {output.with_suffix('.png')}")
 
 
 if __name__ == "__main__":

@@ -107,9 +107,14 @@ def _flat(settings: dict, prefix: str = "") -> dict:
 
 
 def write_history(output_dir: Path, history: dict, accelerator: Accelerator) -> None:
-    """Write `history.json` beside, then rename: a reader never sees half of it."""
+    """Write `history.json`, on the main process."""
     if accelerator.is_main_process:
-        output_dir.mkdir(parents=True, exist_ok=True)
-        temporary = output_dir / "history.json.writing"
-        temporary.write_text(json.dumps(history, indent=2) + "\n")
-        os.replace(temporary, output_dir / "history.json")
+        write_json(output_dir / "history.json", history)
+
+
+def write_json(file: Path, content: dict) -> None:
+    """Write beside, then rename: a reader never sees half of it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(file.name + ".writing")
+    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(temporary, file)

@@ -3,7 +3,7 @@
     python -m fer_model.duplicates --dataset ../shared/data/fer2013       # writes results/data.json
 
 Counts copies within and across FER2013's three parts, how often copies carry different labels, and
-blank images. No picture is written. Two minutes on two cores.
+blank images, which are counted as nobody's copies. No picture is written. Two minutes on two cores.
 """
 
 import argparse
@@ -147,7 +147,7 @@ def study(train: FERData, test: FERData, progress: bool = False) -> dict:
     pairs = near_pairs(images, min(THRESHOLDS), progress)
     six = labels < len(EMOTIONS)
     blanks = blank(images)
-    groups = exact_groups(images)
+    groups = [members for members in exact_groups(images) if not blanks[members[0]]]  # as in `near_pairs`
     copies = Pairs(*_all_pairs(groups))
     twins = pairs.above(TWIN)
     return {

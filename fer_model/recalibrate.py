@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     model = FERModel.from_pretrained(args.results / "models")
     options = {"skip_corrupt": args.skip_corrupt, "classes": len(model.class_names)}
     everything = load_fer(dataset, "train", revision=run["dataset_revision"], **options)
-    fraction, together = run["recipe"]["validation_fraction"], run["recipe"].get("together", False)
+    fraction, together = run["recipe"]["validation_fraction"], run["recipe"]["together"]
     _, validation = validation_split(everything, run["limit"], fraction, run["seed"], together)
     model.centre_grad_cam_layer()
     if args.half:
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     accuracy = float((logits.argmax(dim=1) == labels).double().mean())
     best = max(epoch["validation_accuracy"] for epoch in history["epochs"])
     # the same photos in another order would put training images among these; then it would score higher
-    same = run.get("validation_sha256", fingerprint(validation.images)) == fingerprint(validation.images)
+    same = run["validation_sha256"] == fingerprint(validation.images)
     if not same or abs(accuracy - best) > TOLERANCE:
         raise FERError(
             f"These are not the run's validation images: its accuracy on them is {accuracy:.2%}, and was {best:.2%}. "

@@ -16,6 +16,9 @@ from fer_model.errors import FERError
 from fer_model.hub import ROOT, model_card
 from fer_model.study_tables import study_table
 
+COMMAND = "python -m fer_model.report"
+"""What fills the places between the README's markers, as these say."""
+
 
 def filled(readme: str, results: Path) -> str:
     """`readme` with the text between its markers replaced: tables and sentences of what was measured.
@@ -23,17 +26,17 @@ def filled(readme: str, results: Path) -> str:
     Raises:
         FERError: a marker is missing.
     """
-    for name, command, text in (
-        ("results", "python -m fer_model.report", tables.results_table),
-        ("unsure", "python -m fer_model.report", tables.unsure_table),
-        ("heat maps", "python -m fer_model.report", tables.heat_maps_sentence),
-        ("effort", "python -m fer_model.report", tables.effort_table),
-        *((f"study {name}", "python -m fer_model.report", partial(study_table, name)) for name in STUDIES),
-        ("data", "python -m fer_model.duplicates", tables.data_table),
-        ("cold start", "python docs/cold_start.py", demo_tables.cold_start_sentence),
-        ("demo", "python docs/demo_speed.py", demo_tables.demo_table),
+    for name, text in (
+        ("results", tables.results_table),
+        ("unsure", tables.unsure_table),
+        ("heat maps", tables.heat_maps_sentence),
+        ("effort", tables.effort_table),
+        *((f"study {name}", partial(study_table, name)) for name in STUDIES),
+        ("data", tables.data_table),
+        ("cold start", demo_tables.cold_start_sentence),
+        ("demo", demo_tables.demo_table),
     ):
-        readme = _between(readme, f"<!-- {name}: {command} -->", f"<!-- /{name} -->", text(results))
+        readme = _between(readme, f"<!-- {name}: {COMMAND} -->", f"<!-- /{name} -->", text(results))
     return readme
 
 

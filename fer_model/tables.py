@@ -12,6 +12,18 @@ from fer_model.labels import COUNTS, EMOTIONS
 from fer_model.model_facts import weights_digest
 from fer_model.modeling import FERModel
 
+QUICK = "v3-quick"
+"""Of results/: the history of a short training of V3 on V2's own validation split, for time to accuracy."""
+
+
+class Effort(NamedTuple):
+    """What one epoch of training took."""
+
+    images: int
+    size: int  # pixels a side
+    flops: float
+    seconds: float  # on a machine that may have done other work, and may not be another run's
+
 
 def results_table(results: Path) -> str:
     """One row a version that has a `metrics.json`, in Markdown; those of seven classes last."""
@@ -28,7 +40,14 @@ def results_table(results: Path) -> str:
             raise FERError(f"{folder / 'history.json'} is not there: put the history of the run back, or train anew.")
         history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
         lines.append(_row(model, metrics, history))
+    missed = [_missed(metrics) for _, metrics in _measured(results)]
+    lines.append("\nOf the five expectations " + "; ".join(missed) + ".")
     return "\n".join(lines)
+
+
+def _missed(metrics: dict) -> str:
+    missed = [item["expected"] for item in metrics["expectations"].values() if not item["met"]]
+    return f"{_title(metrics)} " + ("misses " + ", and ".join(missed) if missed else "meets all")
 
 
 def _row(model: FERModel, metrics: dict, history: dict) -> str:
@@ -104,19 +123,6 @@ def _title(metrics: dict) -> str:
     return title(metrics["version"], len(metrics["per_class"]))
 
 
-QUICK = "v3-quick"
-"""Of results/: the history of a short training of V3 on V2's own validation split, for time to accuracy."""
-
-
-class Effort(NamedTuple):
-    """What one epoch of training took."""
-
-    images: int
-    size: int  # pixels a side
-    flops: float
-    seconds: float  # on a machine that may have done other work, and may not be another run's
-
-
 def effort_table(results: Path) -> str:
     """What the training of every version took, in Markdown, and how soon V3 was as good as V2 became."""
     lines = ["| | images shown | FLOPs | minutes | precision | processor |", "|---|---|---|---|---|---|"]
@@ -131,6 +137,7 @@ def effort_table(results: Path) -> str:
             )
             run = history["run"]
             precision = {"no": "float32", "bf16": "bfloat16"}.get(run["mixed_precision"], run["mixed_precision"])
+            precision += ", compiled" if run["compile"] else ""
             lines.append(
                 f"| {version.upper()} | {shown / 1000:,.0f} thousand | {flops / 1e15:.2f} · 10¹⁵ | {seconds / 60:,.0f} "
                 f"| {precision} | {run['environment']['processor']}, {run['environment']['threads']} threads |"
@@ -179,7 +186,7 @@ def _overtaking(v2: dict, v3: dict, name: str, speed: dict | None) -> str:
     share = f"{100 * flops['v3'] / flops['v2']:.0f} % of the FLOPs"
     if speed:
         pace = {(row["version"], row["size"]): row["seconds_per_image"] for row in speed["rows"]}
-        missing = {(name, effort.size) for name, epochs in taken.items() for effort in epochs} - set(pace)
+        missing = {(version, effort.size) for version, epochs in taken.items() for effort in epochs} - set(pace)
         if missing:
             kinds = ", ".join(f"{version} at {size} pixels" for version, size in sorted(missing))
             raise FERError(f"training_speed.json does not hold {kinds}: run docs/training_speed.py anew.")
@@ -207,37 +214,57 @@ def _validated(v2: dict, v3: dict) -> str:
     return f"{words}."
 
 
+PARTS_PAIRED = (
+    ("Training, Training",),
+    ("Training, PublicTest", "Training, PrivateTest"),
+    ("PublicTest, PublicTest", "PublicTest, PrivateTest", "PrivateTest, PrivateTest"),
+)
+"""By column, the names that data.json gives to the parts that a pair joins."""
+
+
 def data_table(results: Path) -> str:
     """Copies of photos in FER2013, one row a threshold, in Markdown."""
     file = results / "data.json"
     if not file.is_file():
         raise FERError(f"{file} is not there: python -m fer_model.duplicates writes it.")
     data = json.loads(file.read_text(encoding="utf-8"))
-    lines = [
-        "| copies | pairs | mirrored | within training | training–test | within test | with two labels | test images "
-        "with one in training | of the six classes |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    columns = ("pairs", "mirrored", "within Training", "Training with PublicTest · PrivateTest")
+    columns += ("within PublicTest · between the two · within PrivateTest", "with two labels")
+    columns += ("test images with one in training", "of the six classes")
+    lines = ["| copies | " + " | ".join(columns) + " |", "|---" * (1 + len(columns)) + "|"]
     near = {f"correlation ≥ {threshold}": counts for threshold, counts in data["near"].items()}
     for name, counts in {"exact": data["exact"], **near}.items():
-        between = {tuple(key.split(", ")): count for key, count in counts["pairs_between"].items()}
-        inside = between.get(("Training", "Training"), 0)
-        across = sum(count for (a, b), count in between.items() if a == "Training" != b)
+        training, across, inside = (
+            " · ".join(f"{counts['pairs_between'].get(parts, 0):,}" for parts in column) for column in PARTS_PAIRED
+        )
         cells = (
             name,
             counts["pairs"],
             counts["mirrored"],
-            inside,
+            training,
             across,
-            counts["pairs"] - inside - across,
+            inside,
             f"{counts['different_label'] / counts['pairs']:.1%}".replace("%", " %"),
             counts["test_images_with_one_in_train"],
             counts["test_images_with_one_in_train_six_classes"],
         )
         lines.append("| " + " | ".join(f"{cell:,}" if isinstance(cell, int) else cell for cell in cells) + " |")
-    exact = data["exact"]
+    exact, blank = data["exact"], sum(data["blank"].values())
     lines.append(
-        f"\n{exact['extra_copies']:,} of the {sum(data['images'].values()):,} images are exact copies of another "
-        f"({exact['groups']:,} photos); {sum(data['blank'].values())} are of a single grey."
+        f"\n{exact['groups']:,} pictures occur more than once, equal in every pixel: without these copies the "
+        f"{sum(data['images'].values()):,} images would be {exact['extra_copies']:,} fewer. {blank} more are of a "
+        "single grey and counted as nobody's copies."
     )
+    lost = [
+        f"{_title(metrics)} loses {100 * (metrics['accuracy'] - metrics['without_twins']['accuracy']):.1f} points"
+        for _, metrics in _measured(results)
+        if metrics.get("without_twins") and len(metrics["per_class"]) == len(EMOTIONS)
+    ]
+    if lost:
+        leaked = data["near"][f"{data['twin_threshold']:.2f}"]["test_images_with_one_in_train_six_classes"]
+        lines.append(
+            f"\nWithout the {leaked} test images that have a copy in Training (at {data['twin_threshold']}), "
+            + ", ".join(lost)
+            + "."
+        )
     return "\n".join(lines)

@@ -40,7 +40,8 @@ class Teachers:
         """Their mean calibrated probabilities for each training image, on the accelerator's device.
 
         Once, of the image and its mirror image, and not again of every change that augmentation makes to it. No other
-        temperature than the calibrated one: it would make doubts larger or smaller than they are.
+        temperature than the calibrated one: it would make doubts larger or smaller than they are. What this costs, two
+        forward passes over the training images for each teacher, is in no epoch of the history.
         """
         answers, loader = [], accelerator.prepare(batches(train, EVALUATION_BATCH))
         for teacher in self.trained:
@@ -49,6 +50,7 @@ class Teachers:
                 name = f"asking {teacher.init['model']}"
                 logits, _ = predict(model, loader, accelerator, name, memory_format, views="flip")
             answers.append(teacher.model.probabilities(logits))
+            model.cpu()  # done: the training needs the memory
         return Lessons(torch.stack(answers).mean(dim=0).to(accelerator.device), self.share)
 
 

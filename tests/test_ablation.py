@@ -33,15 +33,22 @@ def test_a_study_goes_on_after_a_failed_row_and_trains_no_row_twice(dataset, tmp
     before = first.read_bytes()
     result = ablation.run_study("s", ablation.Study("?", 1, None, (good, other)), *where)
     assert first.read_bytes() == before
-    longer = ablation.run_study("s", ablation.Study("?", 2, None, (good,)), *where)
-    assert len(longer["rows"][0]["validation_accuracy_by_epoch"]) == 2, "another budget is another run"
+    with pytest.raises(TrainingError, match="--output"):  # another budget is another run
+        ablation.run_study("s", ablation.Study("?", 2, None, (good,)), *where)
+    assert json.loads(where[2].read_text()) == result
+    longer = (dataset, tmp_path / "runs", tmp_path / "longer.json", ["--threads", "1"])
+    found = ablation.run_study("s", ablation.Study("?", 2, None, (good,)), *longer)
+    assert len(found["rows"][0]["validation_accuracy_by_epoch"]) == 2
     result = ablation.run_study("s", ablation.Study("?", 1, None, (good, other)), *where)
     assert [row["name"] for row in result["rows"]] == ["plain", "focal"]
     assert result["rows"][1]["command"].startswith("accelerate launch --num_processes 1 --mixed_precision no train.py")
     assert "--set focal=2" in result["rows"][1]["command"]
+    # typed as it stands, a row's command writes where the study did, and not over published weights
+    assert all(f"--output-dir {where[1] / 's'}" in row["command"] for row in result["rows"])
     assert result["rows"][0]["train_loss_by_epoch"] != result["rows"][1]["train_loss_by_epoch"]
     assert result["rows"][0]["training_flops"] == result["rows"][1]["training_flops"] > 0
     assert json.loads(where[2].read_text()) == result
+    assert where[2].with_suffix(".png").is_file()
 
     # on another machine only the result is there: its rows stand, in the study's order, and what is new is trained
     shutil.rmtree(tmp_path / "runs")
@@ -70,6 +77,24 @@ def test_another_budget_does_not_replace_the_result_of_the_study(capsys):
     assert "--output" in capsys.readouterr().err
 
 
+PUBLISHED = [name for name in ablation.STUDIES if (ablation.ROOT / ablation.output_file(name)).is_file()]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_study_is_of_the_rows_and_recipes_of_today(name, monkeypatch, tmp_path):
+    """Its command, as it stands in the README, has nothing to train and writes the same file."""
+    published = (ablation.ROOT / ablation.output_file(name)).read_text()
+    file = tmp_path / "study.json"
+    file.write_text(published)
+    monkeypatch.setattr(ablation, "output_file", lambda name: file)
+    monkeypatch.setattr(ablation, "_trained", lambda row, *others: pytest.fail(f"not trained yet: {row.name}"))
+    command = shlex.split(json.loads(published)["command"])
+    assert command[:3] == ["python", "-m", "fer_model.ablation"]
+    ablation.main(command[3:])
+    assert file.read_text() == published
+    assert file.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
+
+
 @pytest.mark.parametrize("name", ablation.STUDIES)
 def test_every_row_of_a_study_names_a_version_and_options_that_exist(name):
     study = ablation.STUDIES[name]
@@ -94,6 +119,25 @@ def test_the_way_from_v2_to_v3_begins_at_the_one_recipe_and_ends_at_the_other():
     ignored = {"epochs": 1, "patience": 1, "together": True, "validation_fraction": 0.2}
     assert replace(recipes[steps[0]], **ignored) == replace(v2, **ignored)
     assert replace(recipes[steps[1]], **ignored) == replace(CONFIGS["v3"].recipe, **ignored)
+
+
+def test_the_way_from_v1_to_v2_changes_one_thing_a_row():
+    study = ablation.STUDIES["v1-to-v2"]
+    configs = []
+    for row in study.rows:
+        words = [*row.arguments, *study.arguments]
+        config = CONFIGS[words[words.index("--version") + 1]]
+        settings = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
+        settings += [f"lr={words[i + 1]}" for i, word in enumerate(words) if word == "--lr"]
+        configs.append(replace(config, recipe=changed(config.recipe, settings)))
+    v1, blocks, attention, rate, v2 = configs[:5]
+    assert (v1, v2) == (CONFIGS["v1"], CONFIGS["v2"])
+    assert blocks.recipe == v1.recipe and blocks.architecture.filters == v2.architecture.filters
+    assert attention.recipe == v1.recipe and attention.architecture == v2.architecture
+    assert replace(attention.architecture, channel_attention=False) == blocks.architecture
+    assert rate == replace(attention, recipe=replace(attention.recipe, lr=v2.recipe.lr))
+    assert v2 == replace(rate, recipe=replace(rate.recipe, weight_decay=v2.recipe.weight_decay))
+    assert [config == end for config, end in zip(configs[5:], (v1, v2), strict=True)] == [True, True], "other seeds"
 
 
 def test_the_list_shows_every_row(capsys):

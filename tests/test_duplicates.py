@@ -62,6 +62,12 @@ def test_blank_images_are_counted_and_are_nobodys_copies():
     images[2, 0, 5, 5] = 1
     assert duplicates.blank(images).tolist() == [True, True, False]
     assert len(duplicates.near_pairs(images, 0.9)) == 0
+    train = FERData(torch.cat([images[:1], images]), torch.zeros(4, dtype=torch.int64))
+    test = FERData(images, torch.ones(3, dtype=torch.int64), ("PublicTest", "PublicTest", "PrivateTest"))
+    found = duplicates.study(train, test)
+    assert found["blank"] == {"Training": 3, "PublicTest": 2, "PrivateTest": 0}
+    # the third image is in both
+    assert (found["exact"]["groups"], found["exact"]["pairs"], found["near"]["0.99"]["pairs"]) == (1, 1, 1)
 
 
 def test_the_study_counts_by_part_label_and_class(tmp_path):

@@ -36,17 +36,31 @@ def test_a_study_that_was_not_made_is_told_with_its_command(tmp_path):
 
 
 def test_every_training_has_a_row_and_epochs_with_one_answer_are_counted(tmp_path):
-    rows = [row("plain", 0.3, [1 / 6, 0.168]), row("better", 0.5, [0.2, 0.4])]
+    rows = [row("learning rate 3e-4, seed 0", 0.3, [1 / 6, 0.168]), row("learning rate 1e-2, seed 0", 0.5, [0.2, 0.4])]
     write(tmp_path, "collapse", result(rows))
     text = study_table("collapse", tmp_path / "results")
-    assert "| plain | 30.0 | 16.8 | 2 of 2 | 0.25 · 10¹⁵ | 2 |" in text
-    assert "| better | 50.0 | 40.0 | 0 of 2 |" in text
+    assert "| learning rate 3e-4, seed 0 | 30.0 | 16.8 | 2 of 2 | 0.25 · 10¹⁵ | 2 |" in text
+    assert "| learning rate 1e-2, seed 0 | 50.0 | 40.0 | 0 of 2 |" in text
     assert "20 validation images, in the best of 2 epochs over 80 training images" in text
     # 200 * sqrt(2 * 0.5 * 0.5 / 20)
-    assert "differences below 31.6 points may be chance" in text
+    assert "Differences below 31.6 points may come from the choice of the validation images alone; how much" in text
     assert f"{len(ablation.STUDIES['collapse'].rows) - 2} more rows are still to be trained" in text
-    write(tmp_path, "collapse", result([rows[0]] * len(ablation.STUDIES["collapse"].rows)))
+    write(tmp_path, "collapse", result([row(r.name, 0.3, [0.2]) for r in ablation.STUDIES["collapse"].rows]))
     assert "still to be trained" not in study_table("collapse", tmp_path / "results")
+
+
+def test_what_seeds_alone_do_is_told_by_rows_that_differ_in_nothing_else(tmp_path):
+    accuracies = {
+        "3e-4, seed 0": 0.31,
+        "3e-4, seed 2": 0.36,
+        "1e-3, seed 0": 0.9,
+        "1e-2, seed 0": 0.1,
+        "1e-2, seed 1": 0.12,
+    }
+    rows = [row(f"learning rate {name}", value, [0.2]) for name, value in accuracies.items()]
+    write(tmp_path, "collapse", result(rows))
+    text = study_table("collapse", tmp_path / "results")
+    assert "trainings that differ in nothing but their seeds are up to 5.0 points apart here" in text
 
 
 def test_a_study_is_drawn_however_many_rows_it_has(tmp_path):

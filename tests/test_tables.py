@@ -19,6 +19,7 @@ def history(version: str, accuracies: list[float], flops: float, seconds: float,
         "recipe": {"together": False},
         "validation_sha256": "of the same images",
         "mixed_precision": "no",
+        "compile": True,
         "environment": {"processor": "Some CPU", "threads": 2},
     }
     return {"run": run, "epochs": epochs, "best_epoch": 1, "stopped": None, "earlier": list(earlier)}
@@ -36,7 +37,9 @@ def test_what_a_training_took_counts_the_runs_it_began_with(tmp_path):
     assert length(second) == "2 + 1"
     assert [row["validation_accuracy"] for row in all_epochs(second)] == [0.3, 0.4, 0.5]
     write(tmp_path, v3=second)
-    assert "| V3 | 3 thousand | 4.00 · 10¹⁵ | 4 | float32 | Some CPU, 2 threads |" in tables.effort_table(tmp_path)
+    assert "| V3 | 3 thousand | 4.00 · 10¹⁵ | 4 | float32, compiled | Some CPU, 2 threads |" in tables.effort_table(
+        tmp_path
+    )
 
 
 def test_v3_has_overtaken_v2_in_the_first_epoch_that_is_as_good_as_v2s_best(tmp_path):
@@ -105,3 +108,27 @@ def test_what_is_answered_and_what_is_withheld_stands_in_a_row_per_version(tmp_p
     metrics = {"version": "v1", "per_class": dict.fromkeys(EMOTIONS), "calibration": found}
     (tmp_path / "v1" / "metrics.json").write_text(json.dumps(metrics))
     assert tables.unsure_table(tmp_path).endswith("| V1 | 0.80 | 0.050 | 0.020 | 50 % | 85 % | 78 % | – |")
+
+
+def test_accuracy_lost_without_leaked_images_and_copies_by_part_stand_with_the_data(tmp_path):
+    counts = {"pairs": 10, "mirrored": 1, "different_label": 2, "test_images_with_one_in_train": 4}
+    counts |= {"test_images_with_one_in_train_six_classes": 3}
+    counts["pairs_between"] = {"Training, Training": 2, "Training, PrivateTest": 7, "PublicTest, PrivateTest": 1}
+    data = {"exact": {**counts, "groups": 5, "extra_copies": 6}, "near": {"0.95": counts}, "twin_threshold": 0.95}
+    data |= {"images": {"Training": 50, "PublicTest": 30}, "blank": {"Training": 2, "PublicTest": 1}}
+    (tmp_path / "data.json").write_text(json.dumps(data))
+    (tmp_path / "v2").mkdir()
+    metrics = {
+        "version": "v2",
+        "per_class": dict.fromkeys(EMOTIONS),
+        "accuracy": 0.7,
+        "without_twins": {"accuracy": 0.68},
+    }
+    (tmp_path / "v2" / "metrics.json").write_text(json.dumps(metrics))
+    text = tables.data_table(tmp_path)
+    assert "| correlation ≥ 0.95 | 10 | 1 | 2 | 0 · 7 | 0 · 1 · 0 | 20.0 % | 4 | 3 |" in text
+    assert (
+        "5 pictures occur more than once, equal in every pixel: without these copies the 80 images would be 6" in text
+    )
+    assert "3 more are of a single grey" in text
+    assert text.endswith("Without the 3 test images that have a copy in Training (at 0.95), V2 loses 2.0 points.")
