@@ -40,13 +40,14 @@ def results_table(results: Path) -> str:
             raise FERError(f"{folder / 'history.json'} is not there: put the history of the run back, or train anew.")
         history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
         lines.append(_row(model, metrics, history))
-    missed = [_missed(metrics) for _, metrics in _measured(results)]
-    lines.append("\nOf the five expectations " + "; ".join(missed) + ".")
+    missed = [_missed(metrics) for _, metrics in _measured(results) if metrics["expectations"]]
+    if missed:
+        lines.append("\nOf the five expectations " + "; ".join(missed) + ".")
     return "\n".join(lines)
 
 
 def _missed(metrics: dict) -> str:
-    missed = [item["expected"] for item in metrics["expectations"].values() if not item["met"]]
+    missed = [item["expected"] for item in metrics["expectations"].values() if item["met"] is False]
     return f"{_title(metrics)} " + ("misses " + ", and ".join(missed) if missed else "meets all")
 
 
