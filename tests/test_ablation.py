@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from fer_model import ablation
-from fer_model.configs import CONFIGS, changed
+from fer_model.configs import CONFIGS, Config, changed
 from fer_model.errors import TrainingError
 from synthetic import draw_faces, image_table, write_parquet
 
@@ -101,18 +101,22 @@ def test_every_row_of_a_study_names_a_version_and_options_that_exist(name):
     assert len({row.name for row in study.rows}) == len(study.rows)
     assert len({row.arguments for row in study.rows}) == len(study.rows), "no row is another's twin"
     for row in study.rows:
-        words = list(row.arguments)
-        recipe = CONFIGS[words[words.index("--version") + 1]].recipe
-        changed(recipe, [words[i + 1] for i, word in enumerate(words) if word == "--set"])
+        config_of(study, row)
+
+
+def config_of(study: ablation.Study, row: ablation.Row) -> Config:
+    """The architecture and recipe that a row trains."""
+    words = [*row.arguments, *study.arguments]
+    config = CONFIGS[words[words.index("--version") + 1]]
+    settings = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
+    settings += [f"lr={words[i + 1]}" for i, word in enumerate(words) if word == "--lr"]
+    return replace(config, recipe=changed(config.recipe, settings))
 
 
 def test_the_way_from_v2_to_v3_begins_at_the_one_recipe_and_ends_at_the_other():
     study = ablation.STUDIES["v2-to-v3"]
     versions = [row.arguments[1] for row in study.rows]
-    recipes = []
-    for row, version in zip(study.rows, versions, strict=True):
-        words = [*row.arguments, *study.arguments]
-        recipes.append(changed(CONFIGS[version].recipe, [words[i + 1] for i, w in enumerate(words) if w == "--set"]))
+    recipes = [config_of(study, row).recipe for row in study.rows]
     assert {(recipe.together, recipe.validation_fraction) for recipe in recipes} == {(True, 0.2)}, "one split for all"
     steps = versions.index("v3"), next(i for i, row in enumerate(study.rows) if row.name.endswith(": V3"))
     v2 = replace(CONFIGS["v2"].recipe, size=48, size_at_end=48)
@@ -123,13 +127,7 @@ def test_the_way_from_v2_to_v3_begins_at_the_one_recipe_and_ends_at_the_other():
 
 def test_the_way_from_v1_to_v2_changes_one_thing_a_row():
     study = ablation.STUDIES["v1-to-v2"]
-    configs = []
-    for row in study.rows:
-        words = [*row.arguments, *study.arguments]
-        config = CONFIGS[words[words.index("--version") + 1]]
-        settings = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
-        settings += [f"lr={words[i + 1]}" for i, word in enumerate(words) if word == "--lr"]
-        configs.append(replace(config, recipe=changed(config.recipe, settings)))
+    configs = [config_of(study, row) for row in study.rows]
     v1, blocks, attention, rate, v2 = configs[:5]
     assert (v1, v2) == (CONFIGS["v1"], CONFIGS["v2"])
     assert blocks.recipe == v1.recipe and blocks.architecture.filters == v2.architecture.filters
