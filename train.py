@@ -110,6 +110,12 @@ def main(args: argparse.Namespace) -> dict:
     )
     start = starting_point(args.version, args.classes, args.seed, args.init, output_dir if args.resume else None)
     model = start.model
+    last_size = recipe.size_in(recipe.epochs)
+    if last_size != model.input_size:
+        accelerator.print(
+            f"Warning: training ends at {last_size} pixels, but {args.version} is validated and used at "
+            f"{model.input_size}; change that with --set size={model.input_size}, or size_at_end and share_at_end."
+        )
     teachers = load_teachers(args.teacher, args.teacher_share, model.class_names)
     labels = torch.cat([train.labels, validation.labels])
     weights = losses.class_weights(labels, recipe.weight_power, args.classes)
@@ -167,7 +173,8 @@ def _command(args: argparse.Namespace, accelerator) -> str:
     launch = ["accelerate", "launch", "--num_processes", str(accelerator.num_processes)]
     launch += ["--mixed_precision", accelerator.mixed_precision]
     own = ["train.py", "--version", args.version, "--dataset", args.dataset]
-    for flag in ("classes", "dataset_revision", "limit", "init", "epochs", "batch_size", "lr", "seed", "threads"):
+    flags = ("classes", "dataset_revision", "limit", "init", "epochs", "batch_size", "lr", "seed", "threads")
+    for flag in (*flags, "output_dir"):
         if getattr(args, flag) is not None:
             own += ["--" + flag.replace("_", "-"), str(getattr(args, flag))]
     for teacher in args.teacher:

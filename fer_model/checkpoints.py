@@ -23,19 +23,24 @@ def save_model(model: FERModel, folder: Path, accelerator: Accelerator) -> None:
         temporary.mkdir()
         shutil.copy(folder / "README.md", temporary)
     model.save_pretrained(temporary)
-    # the card first: from then on it claims nothing of the old weights, nor yet of the new
-    for file in sorted(temporary.iterdir(), key=lambda file: file.name != "README.md"):
+    # the card first: from then on it claims nothing of the old weights, nor yet of the new; and the weights last,
+    # since a resumed run takes the folder for finished where it finds them (`holds_weights`)
+    order = ("README.md", "config.json", "model.safetensors")
+    for file in sorted(temporary.iterdir(), key=lambda file: order.index(file.name)):
         os.replace(file, folder / file.name)
     temporary.rmdir()
 
 
 def holds_weights(folder: Path, model: FERModel) -> bool:
-    """Whether the folder holds a model with these very weights."""
+    """Whether the folder holds a model with these very weights, or these rounded to float16 (`recalibrate --half`)."""
     try:
         theirs, ours = FERModel.from_pretrained(folder).state_dict(), model.state_dict()
     except ModelError:
         return False
-    return theirs.keys() == ours.keys() and all(torch.equal(theirs[name], ours[name].cpu()) for name in ours)
+    if theirs.keys() != ours.keys():
+        return False
+    rounded = {name: value.half().float() if value.is_floating_point() else value for name, value in ours.items()}
+    return any(all(torch.equal(theirs[name], these[name].cpu()) for name in these) for these in (ours, rounded))
 
 
 def save_checkpoint(checkpoints: Path, epoch: int, accelerator: Accelerator) -> None:

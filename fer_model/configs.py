@@ -112,7 +112,7 @@ class Recipe:
     weight_decay: float
     batch_size: int = 32  # per process
     epochs: int = 60  # at most
-    patience: int = 10  # epochs without a better validation accuracy before training stops
+    patience: int = 10  # epochs without a better validation accuracy, at the last size, before training stops
     validation_fraction: float = 0.2
     together: bool = False  # all copies of a photo on one side of the validation split, which leaves it fewer images
     optimizer: str = "adam"  # adam (decay as an L2 term), adamw (decoupled), or sgd (Nesterov, momentum 0.9)

@@ -1,9 +1,26 @@
 """Reading a run's history.json, which `training.fit` documents."""
 
+from collections.abc import Iterator
+
 
 def all_epochs(history: dict) -> list[dict]:
     """The epochs of the runs that led to this one's first weights, then its own."""
     return [epoch for run in (*history["earlier"], history) for epoch in run["epochs"]]
+
+
+def lineage(history: dict) -> Iterator[dict]:
+    """The history, and those of all runs that its weights began with or learned from, however long ago."""
+    yield history
+    taught = (run for teacher in history.get("taught_by", []) for run in teacher)
+    for run in (*history.get("earlier", []), *taught):
+        yield from lineage(run)
+
+
+def unrecorded(histories: list[dict]) -> bool:
+    """Whether runs, oldest first, began at weights or had a teacher of whose training nothing is recorded."""
+    if not histories or histories[0]["run"]["init"]:
+        return True
+    return any(unrecorded(teacher) for run in histories for teacher in run.get("taught_by", []))
 
 
 def length(history: dict) -> str:

@@ -38,6 +38,6 @@ def weighted_cross_entropy(
 def distillation(logits: Tensor, labels: Tensor, weights: Tensor, probabilities: Tensor) -> Tensor:
     """Cross-entropy of each image with a teacher's probabilities, (B, classes), times its label's class weight: (B,).
 
-    Hinton et al. 2015, https://arxiv.org/abs/1503.02531, section 2, at a temperature of 1.
+    Hinton et al. 2015, https://arxiv.org/abs/1503.02531, section 2, with no temperature on the student's side.
     """
     return F.cross_entropy(logits, probabilities, reduction="none") * weights[labels]

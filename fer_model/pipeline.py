@@ -106,7 +106,7 @@ class FERPipeline:
     Args:
         model: a trained network; it is put into evaluation mode and onto `device`.
         device: where the network runs; the GPU if there is one.
-        views: "plain", or, slower and a little better, the average over "flip" or "ten-crop" (see `views`).
+        views: "plain", or the average over "flip" or "ten-crop", at twice and ten times the cost (see `views`).
     """
 
     def __init__(self, model: FERModel, device: str | torch.device | None = None, views: str = "plain"):

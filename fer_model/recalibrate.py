@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
     prepared, loader = accelerator.prepare(model, batches(validation, EVALUATION_BATCH))
     logits, labels = predict(prepared, loader, accelerator, "calibrating")
     accuracy = float((logits.argmax(dim=1) == labels).double().mean())
-    best = max(epoch["validation_accuracy"] for epoch in history["epochs"])
+    best = history["epochs"][history["best_epoch"] - 1]["validation_accuracy"]
     # the same photos in another order would put training images among these; then it would score higher
     same = run["validation_sha256"] == fingerprint(validation.images)
     if not same or abs(accuracy - best) > TOLERANCE:

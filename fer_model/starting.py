@@ -7,6 +7,7 @@ from pathlib import Path
 from fer_model.checkpoints import newest_checkpoint
 from fer_model.configs import title
 from fer_model.errors import TrainingError
+from fer_model.histories import lineage, unrecorded
 from fer_model.model_facts import weights_digest
 from fer_model.modeling import FERModel
 
@@ -84,6 +85,8 @@ def _earlier(models: Path, digest: str) -> list[dict]:
 def check_validation(start: Start, run: dict) -> str | None:
     """Whether earlier runs may have learned this run's validation images: a warning in words, or None.
 
+    Earlier runs are all that led to the weights: those they began with, their teachers, and the teachers' own.
+
     Args:
         run: the "run" entry of the history that begins.
 
@@ -92,22 +95,27 @@ def check_validation(start: Start, run: dict) -> str | None:
     """
     if start.init is None:
         return None
-    if not start.earlier:
-        return (
-            f"Nothing is recorded of how {start.init['model']} was trained. If it has seen this run's validation "
-            "images, their accuracy, and the calibration, will be too good."
-        )
     warning = None
-    for before in start.earlier:
-        then = before["run"]
-        if _where(then["dataset"]) != _where(run["dataset"]):
-            warning = f"{start.init['model']} was trained on {then['dataset']}, in part; its images may be among these."
-        elif not _within(run, then):
+    if unrecorded(start.earlier):
+        warning = (
+            f"Nothing is recorded of how {start.init['model']}, or what it learned from, was trained. If that has seen "
+            "this run's validation images, their accuracy, and the calibration, will be too good."
+        )
+    for before in (found["run"] for history in start.earlier for found in lineage(history)):
+        named_alike = _where(before["dataset"]) == _where(run["dataset"])
+        if not named_alike and _size(before) != _size(run):
+            warning = warning or (
+                f"{start.init['model']} was trained on {before['dataset']}, in part; its images may be among these."
+            )
+        elif not _within(run, before):
             raise TrainingError(
                 f"{start.init['model']} was trained on another split of {run['dataset']} into training and validation "
-                f"images (seed {then['seed']}, {then['images']['validation']:,} for validation), so it has learned "
-                "some of this run's validation images. Use that run's seed and limit, and no larger "
-                "validation_fraction."
+                f"images, so it has learned some of this run's validation images. {_remedy(before)}"
+            )
+        elif not named_alike and before["validation_sha256"] != run["validation_sha256"]:
+            warning = warning or (
+                f"{start.init['model']} was trained on {before['dataset']}, which may hold the same images in another "
+                "order; if so, it has learned some of this run's validation images."
             )
     return warning
 
@@ -117,15 +125,26 @@ def _where(dataset: str) -> str:
     return str(Path(dataset).resolve()) if Path(dataset).exists() else dataset
 
 
+def _size(run: dict) -> tuple:
+    """By which one dataset under two names, a folder and a Hub id, is recognised."""
+    return sum(run["images"].values()), run["limit"], run["classes"]
+
+
+def _remedy(then: dict) -> str:
+    options = [f"--seed {then['seed']}"] + ([f"--limit {then['limit']}"] if then["limit"] else [])
+    options.append(f"--set validation_fraction={then['recipe']['validation_fraction']:g}")
+    if then["recipe"]["together"]:
+        options.append("--set together=true")
+    return f"Use {' '.join(options)}, or a smaller validation_fraction."
+
+
 def _within(run: dict, then: dict) -> bool:
     """Whether all validation images of `run` were ones of an earlier run too: the same, or some of them.
 
     A smaller fraction of the same images is a part of a larger one's, and so is a split that keeps photos together
     of one that does not (`data.stratified_split`).
     """
-    settings = [
-        (which["seed"], which["limit"], which["classes"], sum(which["images"].values())) for which in (run, then)
-    ]
+    settings = [(which["seed"], *_size(which)) for which in (run, then)]
     splits = [(which["recipe"]["validation_fraction"], which["recipe"]["together"]) for which in (run, then)]
     if splits[0] == splits[1] and then["validation_sha256"] != run["validation_sha256"]:
         return False

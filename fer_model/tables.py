@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from fer_model.configs import CONFIGS, folder_name, title
 from fer_model.errors import FERError
-from fer_model.histories import all_epochs, length
+from fer_model.histories import all_epochs, length, lineage, unrecorded
 from fer_model.labels import COUNTS, EMOTIONS
 from fer_model.model_facts import weights_digest
 from fer_model.modeling import FERModel
@@ -174,8 +174,10 @@ def _overtaking(v2: dict, v3: dict, name: str, speed: dict | None) -> str:
         return (
             f"{name} began at another version's weights, so this run does not show how soon it would be as good as V2."
         )
-    if v3["run"].get("teachers"):
+    if any(run["run"].get("teachers") for run in lineage(v3)):
         return f"{name} learned from a network trained before, so it does not show how soon it would be as good as V2."
+    if unrecorded([*v3["earlier"], v3]):
+        return f"{name} began at weights of unknown origin, so it does not show how soon it would be as good as V2."
     accuracies = {
         version: [row["validation_accuracy"] for row in all_epochs(run)] for version, run in (("v2", v2), ("v3", v3))
     }

@@ -39,9 +39,10 @@ class Teachers:
     def ask(self, train: FERData, accelerator: Accelerator, memory_format: torch.memory_format) -> Lessons:
         """Their mean calibrated probabilities for each training image, on the accelerator's device.
 
-        Once, of the image and its mirror image, and not again of every change that augmentation makes to it. No other
-        temperature than the calibrated one: it would make doubts larger or smaller than they are. What this costs, two
-        forward passes over the training images for each teacher, is in no epoch of the history.
+        Once, of the image and its mirror image, and not again of every change that augmentation makes to it. At the
+        temperature that was calibrated on images it had not learned, so on those that it has, most of these, a teacher
+        is surer than it is right. What this costs, two forward passes over the training images for each teacher, is in
+        no epoch of the history.
         """
         answers, loader = [], accelerator.prepare(batches(train, EVALUATION_BATCH))
         for teacher in self.trained:

@@ -44,6 +44,7 @@ _HEADER = f"{'epoch':>5} {'train loss':>11} {'train acc':>10} {'val loss':>9} {'
 class Progress:
     """Where a run stands; saved with every checkpoint (`state_dict` is what Accelerate asks for)."""
 
+    recipe: Recipe
     epochs: list[dict] = field(default_factory=list)
 
     def state_dict(self) -> dict:
@@ -54,14 +55,32 @@ class Progress:
 
     @property
     def best_epoch(self) -> int:
-        """The first epoch with the highest validation accuracy, counted from 1; 0 before any."""
+        """The first epoch with the highest validation accuracy, counted from 1; 0 before any.
+
+        Epochs at the size that the recipe ends with come before all others: what was trained on smaller images and
+        validated on larger ones has a validation accuracy of no meaning.
+        """
         if not self.epochs:
             return 0
-        return max(self.epochs, key=lambda row: row["validation_accuracy"])["epoch"]
+        return max(self.epochs, key=lambda row: (row["size"] == self._last_size, row["validation_accuracy"]))["epoch"]
 
     def waited(self) -> int:
         """Epochs since the best one."""
         return len(self.epochs) - self.best_epoch
+
+    @property
+    def stopped(self) -> str | None:
+        """Why training is over; None while it is not."""
+        patience, at_last_size = self.recipe.patience, bool(self.epochs) and self.epochs[-1]["size"] == self._last_size
+        if at_last_size and self.waited() >= patience:
+            return f"no better validation accuracy for {patience} epochs"
+        if len(self.epochs) >= self.recipe.epochs:
+            return f"{self.recipe.epochs} epochs done"
+        return None
+
+    @property
+    def _last_size(self) -> int:
+        return self.recipe.size_in(self.recipe.epochs)
 
 
 def make_accelerator(
@@ -187,7 +206,7 @@ def fit(
     average = make_average(bare, recipe)
     kept, best = (average.module, average.module) if average else (model, bare)
     lessons = teachers.ask(train, accelerator, memory_format) if teachers else None
-    progress = Progress()
+    progress = Progress(recipe)
 
     def keep(logits: Tensor, labels: Tensor) -> None:
         """Make the network, as it is now, the run's result."""
@@ -200,7 +219,7 @@ def fit(
     if newest and resume:
         accelerator.load_state(str(newest))
         accelerator.print(f"resumed {newest}: {len(progress.epochs)} epochs done")
-        write_history(output_dir, _history(run, progress, _stop_reason(progress, recipe), origin), accelerator)
+        write_history(output_dir, _history(run, progress, origin), accelerator)
         with torch.random.fork_rng(devices=()):  # what follows draws numbers that an uninterrupted run does not
             # killed between the checkpoint of a best epoch and its model
             if progress.waited() == 0 and not holds_weights(output_dir / "models", best.finished()):
@@ -211,8 +230,7 @@ def fit(
     accelerator.print(_HEADER)
     for row in progress.epochs:
         accelerator.print(_row(row))
-    stopped = _stop_reason(progress, recipe)
-    while stopped is None:
+    while progress.stopped is None:
         epoch = len(progress.epochs) + 1
         started = time.perf_counter()
         train_loader.set_epoch(epoch)  # the shuffle; without it a resumed run would repeat epoch 1's
@@ -240,15 +258,14 @@ def fit(
                 "begin anew with --overwrite and a smaller --lr, or with --mixed_precision no."
             )
         progress.epochs.append(row)
-        stopped = _stop_reason(progress, recipe)
         # first, for it replaces the only record of the weights that this run may have begun with in the same folder
-        write_history(output_dir, _history(run, progress, stopped, origin), accelerator)
+        write_history(output_dir, _history(run, progress, origin), accelerator)
         save_checkpoint(checkpoints, epoch, accelerator)
         if progress.waited() == 0:
             keep(logits, labels)
         accelerator.log({k: v for k, v in row.items() if k != "epoch"}, step=epoch)
         accelerator.print(_row(row))
-    return _history(run, progress, stopped, origin)
+    return _history(run, progress, origin)
 
 
 @dataclass
@@ -325,14 +342,6 @@ def _validation_scores(logits: Tensor, labels: Tensor, weights: Tensor) -> dict:
     }
 
 
-def _stop_reason(progress: Progress, recipe: Recipe) -> str | None:
-    if progress.waited() >= recipe.patience:
-        return f"no better validation accuracy for {recipe.patience} epochs"
-    if len(progress.epochs) >= recipe.epochs:
-        return f"{recipe.epochs} epochs done"
-    return None
-
-
 def _row(row: dict) -> str:
     return (
         f"{row['epoch']:>5} {row['train_loss']:>11.4f} {row['train_accuracy']:>10.2%} {row['validation_loss']:>9.4f} "
@@ -341,11 +350,11 @@ def _row(row: dict) -> str:
     )
 
 
-def _history(run: dict, progress: Progress, stopped: str | None, origin: dict) -> dict:
+def _history(run: dict, progress: Progress, origin: dict) -> dict:
     return {
         "run": run,
         "epochs": progress.epochs,
         "best_epoch": progress.best_epoch,
-        "stopped": stopped,
+        "stopped": progress.stopped,
         **origin,
     }

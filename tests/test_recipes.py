@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from accelerate.state import AcceleratorState
 from torch import nn
 
-from fer_model import augment, losses, optimizing, training
+from fer_model import augment, checkpoints, losses, optimizing, training
 from fer_model.configs import CONFIGS, Augmentation, Recipe, changed
 from fer_model.data import FERData, stratified_split
 from fer_model.duplicates import near_pairs, photo_groups
@@ -20,6 +20,7 @@ from fer_model.errors import TrainingError
 from fer_model.model_facts import weights_digest
 from fer_model.modeling import FERModel, SpatialAttention
 from fer_model.starting import Start
+from fer_model.teaching import Lessons
 
 PLAIN = Recipe(lr=0.1, weight_decay=0.01)
 
@@ -267,7 +268,75 @@ def test_an_option_that_is_none_is_refused_with_the_list(assignment, says):
         changed(PLAIN, [assignment])
 
 
+# Steps
+
+
+def step(recipe: Recipe, optimizer_of=lambda model: torch.optim.SGD(model.parameters(), lr=1.0), lessons=None):
+    """A training step of V1, without dropout or augmentation, and a batch for it."""
+    model = FERModel(version="v1", seed=0).eval()
+    optimizer = optimizer_of(model)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    weights = torch.tensor([0.5, 1.0, 1.5, 2.0, 2.5, 3.0])
+    recipe = replace(recipe, size=48, augmentation=Augmentation(flip=0, rotation=0, translation=0))
+    taken = training.Step(model, optimizer, schedule, None, weights, recipe, 48, torch.contiguous_format, lessons)
+    faces = torch.randint(0, 256, (6, 1, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return taken, (faces, torch.tensor([0, 1, 2, 3, 4, 5]), torch.arange(6))
+
+
+@pytest.mark.parametrize("taught", [False, True])
+def test_a_mixed_image_is_learned_as_both_of_its_labels(monkeypatch, tmp_path, taught):
+    """Zhang et al. 2018, section 2: the loss of the mixture is the mixture of the losses, here of weighted ones."""
+    said = torch.randn(6, 6, generator=torch.Generator().manual_seed(1)).softmax(dim=1)
+    taken, (faces, labels, indices) = step(PLAIN, lessons=Lessons(said, 0.4) if taught else None)
+    partner, share = torch.tensor([3, 4, 5, 0, 1, 2]), 0.3
+
+    def mixed(images, settings):
+        return share * images + (1 - share) * images[partner], augment.Mix(partner, share)
+
+    monkeypatch.setattr(training, "mix", mixed)
+    with torch.no_grad():
+        pictures = mixed(augment.resize(faces, 48), None)[0]
+        logits = taken.model(augment.normalise(pictures))
+    found, found_weights, _ = taken(faces, labels, indices, training.make_accelerator(tmp_path, seed=0))
+    target = share * F.one_hot(labels) * taken.weights[labels][:, None]
+    target = target + (1 - share) * (F.one_hot(labels) * taken.weights[labels][:, None])[partner]
+    if taught:
+        believed = said * taken.weights[labels][:, None]
+        target = 0.6 * target + 0.4 * (share * believed + (1 - share) * believed[partner])
+    torch.testing.assert_close(found, -(target * logits.log_softmax(dim=1)).sum(dim=1), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found_weights, share * taken.weights[labels] + (1 - share) * taken.weights[partner])
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.01])
+def test_clipping_bounds_the_norm_of_all_gradients_together(tmp_path, clip):
+    taken, batch = step(replace(PLAIN, clip=clip))
+    before = [parameter.detach().clone() for parameter in taken.model.parameters()]
+    taken(*batch, training.make_accelerator(tmp_path, seed=0))
+    moved = [(now - then).norm() for now, then in zip(taken.model.parameters(), before, strict=True)]
+    length = torch.stack(moved).norm().item()  # at a rate of 1 without momentum: the gradients' own
+    assert length == pytest.approx(0.01, rel=1e-3) if clip else length > 0.1
+
+
 # Together
+
+
+def rows(*accuracies: tuple[int, float]) -> list[dict]:
+    return [
+        {"epoch": epoch, "size": size, "validation_accuracy": accuracy}
+        for epoch, (size, accuracy) in enumerate(accuracies, start=1)
+    ]
+
+
+def test_epochs_over_smaller_images_neither_count_as_best_nor_end_the_training():
+    recipe = replace(PLAIN, epochs=8, patience=2, size=32, size_at_end=64, share_at_end=0.5)
+    small = rows((32, 0.5), (32, 0.3), (32, 0.2), (32, 0.2))
+    assert training.Progress(recipe, small).stopped is None, "although the first of four is the best"
+    larger = training.Progress(recipe, [*small, *rows((64, 0.4))])
+    larger.epochs[-1]["epoch"] = 5
+    assert larger.best_epoch == 5
+    assert larger.waited() == 0
+    larger.epochs += [{**row, "epoch": row["epoch"] + 5} for row in rows((64, 0.3), (64, 0.3))]
+    assert larger.stopped == "no better validation accuracy for 2 epochs"
 
 
 FACES = FERData(
@@ -323,6 +392,40 @@ def test_a_run_killed_before_its_best_model_was_written_writes_it_when_resumed(t
     fit(tmp_path, recipe, resume=True)
     assert (tmp_path / "metrics.json").is_file(), "what was measured of the model stays"
     assert json.loads((tmp_path / "history.json").read_text())["stopped"] == "1 epochs done"
+
+
+def test_a_model_killed_between_its_files_is_written_anew(tmp_path, monkeypatch):
+    """Before its weights, and so before it is taken for finished: its temperature would be another epoch's."""
+    recipe = replace(CONFIGS["v1"].recipe, epochs=1, size=16)
+    fit(tmp_path, recipe)
+    expected = FERModel.from_pretrained(tmp_path / "models")
+    FERModel(version="v1", seed=7).save_pretrained(tmp_path / "models")  # as an earlier epoch may have left it
+    replaced = []
+
+    def replace_one(source, target):
+        if Path(target).parent.name == "models" and len(replaced) == 2:
+            raise KeyboardInterrupt
+        replaced.append(Path(target).name)
+        rename(source, target)
+
+    with monkeypatch.context() as patch:
+        rename = checkpoints.os.replace
+        patch.setattr(checkpoints.os, "replace", replace_one)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints.save_model(expected, tmp_path / "models", training.make_accelerator(tmp_path, seed=0))
+    fit(tmp_path, recipe, resume=True)
+    found = FERModel.from_pretrained(tmp_path / "models")
+    assert weights_digest(found) == weights_digest(expected)
+    assert found.temperature == expected.temperature
+
+
+def test_resuming_a_finished_run_leaves_weights_that_were_rounded_to_float16(tmp_path):
+    recipe = replace(CONFIGS["v1"].recipe, epochs=1, size=16)
+    fit(tmp_path, recipe)
+    FERModel.from_pretrained(tmp_path / "models").half().save_pretrained(tmp_path / "models")
+    size = (tmp_path / "models" / "model.safetensors").stat().st_size
+    fit(tmp_path, recipe, resume=True)
+    assert (tmp_path / "models" / "model.safetensors").stat().st_size == size
 
 
 @pytest.fixture

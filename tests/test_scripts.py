@@ -11,10 +11,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
+from fer_model.augment import preprocess
+from fer_model.data import load_fer
 from fer_model.hub_files import trained_models
 from fer_model.labels import EMOTIONS
 from fer_model.modeling import FERModel
+from fer_model.splitting import validation_split
 from hub_server import Fault
 from synthetic import draw_faces, image_table, usages, write_parquet
 
@@ -150,9 +154,43 @@ def test_two_processes_count_every_image_once(dataset, tmp_path):
     run(*launch(2), ROOT / "evaluate.py", "--model", tmp_path / "v1" / "models", "--dataset", dataset)
     together = json.loads((tmp_path / "v1" / "metrics.json").read_text())
     assert together["n"] == 6 * TEST_FACES
+    assert validation_loss(tmp_path / "v1", dataset) == pytest.approx(
+        history["epochs"][history["best_epoch"] - 1]["validation_loss"], rel=1e-4
+    ), "both processes validated the network that was saved, with the first one's averaged statistics"
     run(sys.executable, "evaluate.py", "--model", tmp_path / "v1" / "models", "--dataset", dataset)
     alone = json.loads((tmp_path / "v1" / "metrics.json").read_text())
     assert together["confusion_matrix"] == alone["confusion_matrix"]
+
+
+def validation_loss(folder: Path, dataset: Path) -> float:
+    """Of the model in a run's folder, on the run's validation images."""
+    run = json.loads((folder / "history.json").read_text())["run"]
+    faces = load_fer(str(dataset), "train", progress=False)
+    _, faces = validation_split(faces, None, run["recipe"]["validation_fraction"], run["seed"], False)
+    model = FERModel.from_pretrained(folder / "models").eval()
+    with torch.no_grad():
+        logits = model(preprocess(faces.images, model.input_size))
+    return float(F.cross_entropy(logits, faces.labels, weight=torch.tensor(run["class_weights"])))
+
+
+def test_ten_crops_are_reported_apart_and_with_what_they_cost(trained, dataset, tmp_path):
+    folder = shutil.copytree(trained, tmp_path / "v1")
+    command = [sys.executable, "evaluate.py", "--model", folder / "models", "--dataset", dataset]
+    plain = run(*command)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["tta"] is None
+    with_crops = run(*command, "--tta")
+    tta = json.loads((folder / "metrics.json").read_text())
+    assert {key: value for key, value in tta.items() if key not in ("tta", "command")} == {
+        key: value for key, value in metrics.items() if key not in ("tta", "command")
+    }, "the plain figures are the same"
+    tta = tta["tta"]
+    assert (tta["views"], tta["passes"], tta["n"]) == ("ten-crop", 10, 6 * TEST_FACES)
+    assert tta["times_the_seconds_of_plain"] > 1
+    assert tta["ece"] != metrics["ece"]
+    assert "ten-crop views" in with_crops.stdout
+    assert "ten-crop views" not in plain.stdout
+    assert "ten-crop views of each face, 10 times the work" in (folder / "models" / "README.md").read_text()
 
 
 def test_evaluation_writes_every_promised_figure_and_picture(trained, dataset):

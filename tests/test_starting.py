@@ -102,7 +102,7 @@ def test_validation_images_that_were_learned_before_are_refused(first, dataset, 
 def test_a_run_on_another_dataset_does_not_hide_that_a_later_one_learned_validation_images():
     recipe = {"validation_fraction": 0.2, "together": False}
     now = {"dataset": "d", "seed": 0, "limit": None, "classes": 6, "recipe": recipe}
-    now |= {"images": {"train": 80, "validation": 20}, "validation_sha256": "of these"}
+    now |= {"images": {"train": 80, "validation": 20}, "validation_sha256": "of these", "init": None}
     elsewhere, before = now | {"dataset": "e"}, now | {"seed": 1}
     start = Start(FERModel("v1"), {"model": "somewhere", "sha256": ""}, [{"run": elsewhere}, {"run": before}])
     with pytest.raises(TrainingError, match="some of this run's validation images"):
@@ -124,11 +124,55 @@ def test_weights_of_unknown_origin_are_taken_with_a_warning(first, dataset, tmp_
 
 
 def test_another_dataset_is_allowed_with_a_warning(first, tmp_path, capsys):
-    faces = image_table(draw_faces(5, seed=7))
+    faces = image_table(draw_faces(6, seed=7))
     other = write_parquet(tmp_path / "other", train=faces, test=faces)
     history = run(other, tmp_path / "run", "--init", str(first / "models"))
     assert "its images may be among these" in capsys.readouterr().out
     assert len(history["earlier"]) == 1
+
+
+HERE = {"dataset": "here", "seed": 0, "limit": None, "classes": 6, "validation_sha256": "a", "init": None}
+HERE |= {"images": {"train": 80, "validation": 20}, "recipe": {"validation_fraction": 0.2, "together": False}}
+
+
+def checked(*histories: dict) -> str | None:
+    """What is said of weights with these histories behind them, when a run on `HERE` begins at them."""
+    return check_validation(Start(FERModel("v1"), {"model": "somewhere", "sha256": ""}, list(histories)), HERE)
+
+
+def test_the_same_images_under_another_name_are_recognised():
+    elsewhere = HERE | {"dataset": "user/the-same"}
+    assert checked({"run": elsewhere}) is None, "the very same validation images"
+    smaller = elsewhere | {"recipe": {"validation_fraction": 0.3, "together": False}, "validation_sha256": "b"}
+    assert "in another order" in checked({"run": smaller})
+    with pytest.raises(TrainingError, match="some of this run's validation images"):
+        checked({"run": elsewhere | {"seed": 1, "validation_sha256": "b"}})
+    assert "in part" in checked({"run": elsewhere | {"images": {"train": 8, "validation": 2}}})
+
+
+def test_what_a_teacher_of_earlier_weights_learned_counts_too():
+    assert checked({"run": HERE, "taught_by": [[{"run": HERE}]]}) is None
+    with pytest.raises(TrainingError, match=r"Use --seed 1 --set validation_fraction=0.2,"):
+        checked({"run": HERE, "taught_by": [[{"run": HERE | {"seed": 1}}]]})
+
+
+@pytest.mark.parametrize(
+    "doubtful",
+    [
+        {"run": HERE, "taught_by": [[]]},
+        {"run": HERE | {"init": {"model": "found", "sha256": ""}}},
+        {"run": HERE, "taught_by": [[{"run": HERE | {"init": {"model": "found", "sha256": ""}}}]]},
+    ],
+    ids=["taught by", "begun at", "taught by one begun at"],
+)
+def test_weights_of_unknown_origin_are_doubted_generations_later(doubtful):
+    assert "Nothing is recorded" in checked(doubtful)
+
+
+def test_the_remedy_names_the_options_that_help():
+    kept = HERE | {"recipe": {"validation_fraction": 0.1, "together": True}, "limit": 100}
+    with pytest.raises(TrainingError, match="--limit 100 --set validation_fraction=0.1 --set together=true, or a sma"):
+        checked({"run": kept})
 
 
 def test_weights_that_do_not_fit_are_refused(first, dataset, tmp_path):
@@ -159,7 +203,7 @@ def test_v3_may_begin_at_v2s_weights_with_spatial_attention_as_new(tmp_path):
 def test_only_splits_whose_validation_images_nobody_learned_are_accepted(change, accepted):
     recipe = {"validation_fraction": 0.2, "together": False}
     then = {"dataset": "d", "seed": 0, "limit": None, "recipe": recipe, "images": {"train": 80, "validation": 20}}
-    then |= {"classes": 6, "validation_sha256": "of those" if change else "of these"}
+    then |= {"classes": 6, "init": None, "validation_sha256": "of those" if change else "of these"}
     now = then | {"seed": change.get("seed", 0), "validation_sha256": "of these"}
     now["recipe"] = recipe | {name: value for name, value in change.items() if name != "seed"}
     start = Start(FERModel("v1"), {"model": "somewhere", "sha256": ""}, [{"run": then}])

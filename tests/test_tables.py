@@ -15,6 +15,7 @@ def history(version: str, accuracies: list[float], flops: float, seconds: float,
     epochs = [{"validation_accuracy": value, **effort} for value in accuracies]
     run = {
         "version": version,
+        "init": None,
         "images": {"train": 1000, "validation": 100},
         "recipe": {"together": False},
         "validation_sha256": "of the same images",
@@ -88,6 +89,16 @@ def test_no_time_to_accuracy_is_claimed_of_a_v3_that_had_a_teacher(tmp_path):
     taught["run"]["teachers"] = {"share": 0.5, "models": [{"model": "somewhere", "sha256": ""}]}
     write(tmp_path, v2=history("v2", [0.6], 1e15, 1), v3=taught)
     assert "V3 learned from a network trained before" in tables.effort_table(tmp_path)
+    began_at_it = history("v3", [0.7], 1e15, 1, [taught])
+    (tmp_path / "v3" / "history.json").write_text(json.dumps(began_at_it))
+    assert "V3 learned from a network trained before" in tables.effort_table(tmp_path)
+
+
+def test_no_time_to_accuracy_is_claimed_of_a_v3_that_began_at_weights_of_unknown_origin(tmp_path):
+    found = history("v3", [0.7], 1e15, 1)
+    found["run"]["init"] = {"model": "somewhere", "sha256": ""}
+    write(tmp_path, v2=history("v2", [0.6], 1e15, 1), v3=found)
+    assert "V3 began at weights of unknown origin" in tables.effort_table(tmp_path)
 
 
 def test_the_share_of_empty_heat_maps_is_over_all_classes_and_the_worst_is_named(tmp_path):
