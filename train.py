@@ -94,7 +94,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> dict:
-    recipe = _recipe(args)  # first, because a mistake in it is found at once
+    recipe = recipe_of(args)  # first, because a mistake in it is found at once
     output_dir = args.output_dir or Path("results") / folder_name(args.version, args.classes)
     if any(Path(teacher).resolve() == (output_dir / "models").resolve() for teacher in args.teacher):
         raise TrainingError(f"--teacher {output_dir / 'models'} would be replaced; choose another --output-dir.")
@@ -154,7 +154,8 @@ def main(args: argparse.Namespace) -> dict:
     return history
 
 
-def _recipe(args: argparse.Namespace) -> Recipe:
+def recipe_of(args: argparse.Namespace) -> Recipe:
+    """The version's, with what the command line changes."""
     given = {"epochs": args.epochs, "batch_size": args.batch_size, "lr": args.lr}
     recipe = CONFIGS[args.version].recipe
     recipe = dataclasses.replace(recipe, **{key: value for key, value in given.items() if value is not None})

@@ -1,9 +1,12 @@
 """The published weights really score what their metrics.json says, on the real test set."""
 
 import json
+import shlex
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import train
 from accelerate import Accelerator
 
 from fer_model.data import load_fer
@@ -33,6 +36,25 @@ def test_what_is_published_of_a_version_is_complete(version):
     assert {file.stem for file in (folder / "visualizations").iterdir()} == PICTURES
     run = json.loads((folder / "history.json").read_text())["run"]
     assert {"command", "seed", "recipe", "mixed_precision", "compile", "channels_last", "environment"} <= run.keys()
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "results").glob("*/history.json")), ids=lambda file: file.parent.name)
+def test_the_commands_of_the_published_trainings_give_their_recipes_today(file):
+    for history in all_histories(json.loads(file.read_text())):
+        run = history["run"]
+        words = shlex.split(run["command"])
+        args = train.parse_args(words[words.index("train.py") + 1 :])
+        recipe = asdict(train.recipe_of(args))
+        assert {name: recipe[name] for name in run["recipe"]} == run["recipe"]
+        assert {name: getattr(args, name) for name in ("version", "classes", "seed", "dataset", "limit")} == {
+            name: run[name] for name in ("version", "classes", "seed", "dataset", "limit")
+        }
+
+
+def all_histories(history):
+    """A run's, and those of the runs before it and of its teachers'."""
+    before = [*history["earlier"], *(run for runs in history.get("taught_by", []) for run in runs)]
+    return [history, *before]
 
 
 @pytest.mark.parametrize("version", ["v1", "v2", "v3"])
