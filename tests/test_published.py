@@ -6,9 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-import train
 from accelerate import Accelerator
 
+import train
 from fer_model.data import load_fer
 from fer_model.expectations import check_expectations
 from fer_model.measuring import measure, predict_all
