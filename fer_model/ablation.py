@@ -58,8 +58,13 @@ _V3_STEPS = (
     ("warm-up and cosine", ("warmup", "cosine")),
     ("square roots of the class weights", ("weight_power",)),
     ("label smoothing", ("label_smoothing",)),
-    ("stronger augmentation", ("augmentation",)),
-    ("moving average of the weights: V3", ("ema",)),
+    (
+        "stronger augmentation",
+        tuple(f"augmentation.{name}" for name in ("shrink", "enlarge", "brightness", "contrast", "erasing")),
+    ),
+    ("moving average of the weights", ("ema",)),
+    ("mixup", ("augmentation.mixup",)),
+    ("the first half at 32 pixels: V3", ("size", "share_at_end")),
 )
 
 
@@ -79,8 +84,6 @@ def _v2_to_v3() -> tuple[Row, ...]:
         _row(f"V3, but {name}", f"--version v3 {arguments}")
         for name, arguments in (
             ("focal loss, gamma 2, and no label smoothing", "--set focal=2 --set label_smoothing=0"),
-            ("with mixup, 0.2", "--set augmentation.mixup=0.2"),
-            ("the first half at 32 pixels", "--set size=32 --set share_at_end=0.5"),
             ("AdamW with a rate of 0.001", "--set optimizer=adamw --set lr=0.001 --set weight_decay=0.05"),
         )
     )
@@ -88,12 +91,14 @@ def _v2_to_v3() -> tuple[Row, ...]:
 
 def _options_of_v2(names: list[str]) -> list[str]:
     """Arguments that give V3's recipe V2's values of some options."""
-    v2, v3 = CONFIGS["v2-48-pixels"].recipe, CONFIGS["v3"].recipe
-    pairs = [(name, getattr(v2, name), getattr(v3, name)) for name in names if name != "augmentation"]
-    if "augmentation" in names:
-        theirs, ours = asdict(v2.augmentation), asdict(v3.augmentation)
-        pairs += [(f"augmentation.{name}", theirs[name], ours[name]) for name in ours]
-    return [word for name, theirs, ours in pairs if theirs != ours for word in ("--set", f"{name}={theirs}")]
+    theirs, ours = (_options(version) for version in ("v2-48-pixels", "v3"))
+    return [word for name in names if theirs[name] != ours[name] for word in ("--set", f"{name}={theirs[name]}")]
+
+
+def _options(version: str) -> dict:
+    """A version's recipe, by the names that `train.py --set` knows."""
+    recipe = asdict(CONFIGS[version].recipe)
+    return recipe | {f"augmentation.{name}": value for name, value in recipe["augmentation"].items()}
 
 
 STUDIES = {
