@@ -80,12 +80,17 @@ def _v2_to_v3() -> tuple[Row, ...]:
     for step, names in _V3_STEPS:
         kept = [name for name in kept if name not in names]
         rows.append(Row(f"+ {step}", ("--version", "v3", *_options_of_v2(kept))))
-    return tuple(rows) + tuple(
-        _row(f"V3, but {name}", f"--version v3 {arguments}")
-        for name, arguments in (
-            ("focal loss, gamma 2, and no label smoothing", "--set focal=2 --set label_smoothing=0"),
-            ("AdamW with a rate of 0.001", "--set optimizer=adamw --set lr=0.001 --set weight_decay=0.05"),
+    return (
+        tuple(rows)
+        + tuple(
+            _row(f"V3, but {name}", f"--version v3 {arguments}")
+            for name, arguments in (
+                ("focal loss, gamma 2, and no label smoothing", "--set focal=2 --set label_smoothing=0"),
+                ("AdamW with a rate of 0.001", "--set optimizer=adamw --set lr=0.001 --set weight_decay=0.05"),
+                ("with seed 1", "--seed 1"),
+            )
         )
+        + (_row("V2, but with seed 1", "--version v2 --seed 1"),)
     )
 
 
@@ -117,7 +122,7 @@ STUDIES = {
         ),
     ),
     "v2-to-v3": Study(
-        "From V2 to V3, one change at a time, each on top of those before it; then V3 with other choices",
+        "From V2 to V3, one step at a time, each on top of those before it; then V3 with other choices",
         epochs=8,
         limit=12000,
         rows=_v2_to_v3(),
