@@ -110,10 +110,9 @@ def main(args: argparse.Namespace) -> dict:
     )
     start = starting_point(args.version, args.classes, args.seed, args.init, output_dir if args.resume else None)
     model = start.model
-    last_size = recipe.size_in(recipe.epochs)
-    if last_size != model.input_size:
+    if recipe.last_size != model.input_size:
         accelerator.print(
-            f"Warning: training ends at {last_size} pixels, but {args.version} is validated and used at "
+            f"Warning: training ends at {recipe.last_size} pixels, but {args.version} is validated and used at "
             f"{model.input_size}; change that with --set size={model.input_size}, or size_at_end and share_at_end."
         )
     teachers = load_teachers(args.teacher, args.teacher_share, model.class_names)

@@ -138,6 +138,11 @@ class Recipe:
         """Pixels a side of the training images in an epoch, counted from 1."""
         return self.size_at_end if epoch > round(self.epochs * (1 - self.share_at_end)) else self.size
 
+    @property
+    def last_size(self) -> int:
+        """Pixels a side of the training images when it ends."""
+        return self.size_in(self.epochs)
+
 
 @dataclass(frozen=True)
 class Config:

@@ -62,7 +62,8 @@ class Progress:
         """
         if not self.epochs:
             return 0
-        return max(self.epochs, key=lambda row: (row["size"] == self._last_size, row["validation_accuracy"]))["epoch"]
+        last = self.recipe.last_size
+        return max(self.epochs, key=lambda row: (row["size"] == last, row["validation_accuracy"]))["epoch"]
 
     def waited(self) -> int:
         """Epochs since the best one."""
@@ -71,16 +72,12 @@ class Progress:
     @property
     def stopped(self) -> str | None:
         """Why training is over; None while it is not."""
-        patience, at_last_size = self.recipe.patience, bool(self.epochs) and self.epochs[-1]["size"] == self._last_size
-        if at_last_size and self.waited() >= patience:
-            return f"no better validation accuracy for {patience} epochs"
+        at_last_size = bool(self.epochs) and self.epochs[-1]["size"] == self.recipe.last_size
+        if at_last_size and self.waited() >= self.recipe.patience:
+            return f"no better validation accuracy for {self.recipe.patience} epochs"
         if len(self.epochs) >= self.recipe.epochs:
             return f"{self.recipe.epochs} epochs done"
         return None
-
-    @property
-    def _last_size(self) -> int:
-        return self.recipe.size_in(self.recipe.epochs)
 
 
 def make_accelerator(

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 import train
 from fer_model.data import load_fer
 from fer_model.expectations import check_expectations
+from fer_model.histories import lineage
 from fer_model.measuring import measure, predict_all
 from fer_model.modeling import FERModel
 
@@ -40,7 +41,7 @@ def test_what_is_published_of_a_version_is_complete(version):
 
 @pytest.mark.parametrize("file", sorted((ROOT / "results").glob("*/history.json")), ids=lambda file: file.parent.name)
 def test_the_commands_of_the_published_trainings_give_their_recipes_today(file):
-    for history in all_histories(json.loads(file.read_text())):
+    for history in lineage(json.loads(file.read_text())):
         run = history["run"]
         words = shlex.split(run["command"])
         args = train.parse_args(words[words.index("train.py") + 1 :])
@@ -49,12 +50,6 @@ def test_the_commands_of_the_published_trainings_give_their_recipes_today(file):
         assert {name: getattr(args, name) for name in ("version", "classes", "seed", "dataset", "limit")} == {
             name: run[name] for name in ("version", "classes", "seed", "dataset", "limit")
         }
-
-
-def all_histories(history):
-    """A run's, and those of the runs before it and of its teachers'."""
-    before = [*history["earlier"], *(run for runs in history.get("taught_by", []) for run in runs)]
-    return [history, *before]
 
 
 @pytest.mark.parametrize("version", ["v1", "v2", "v3"])

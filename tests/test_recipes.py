@@ -320,23 +320,17 @@ def test_clipping_bounds_the_norm_of_all_gradients_together(tmp_path, clip):
 # Together
 
 
-def rows(*accuracies: tuple[int, float]) -> list[dict]:
-    return [
-        {"epoch": epoch, "size": size, "validation_accuracy": accuracy}
-        for epoch, (size, accuracy) in enumerate(accuracies, start=1)
-    ]
-
-
 def test_epochs_over_smaller_images_neither_count_as_best_nor_end_the_training():
     recipe = replace(PLAIN, epochs=8, patience=2, size=32, size_at_end=64, share_at_end=0.5)
-    small = rows((32, 0.5), (32, 0.3), (32, 0.2), (32, 0.2))
-    assert training.Progress(recipe, small).stopped is None, "although the first of four is the best"
-    larger = training.Progress(recipe, [*small, *rows((64, 0.4))])
-    larger.epochs[-1]["epoch"] = 5
+    epochs = [
+        {"epoch": epoch, "size": recipe.size_in(epoch), "validation_accuracy": accuracy}
+        for epoch, accuracy in enumerate((0.5, 0.3, 0.2, 0.2, 0.4, 0.3, 0.3), start=1)
+    ]
+    assert training.Progress(recipe, epochs[:4]).stopped is None, "although the first of four is the best"
+    larger = training.Progress(recipe, epochs[:5])
     assert larger.best_epoch == 5
     assert larger.waited() == 0
-    larger.epochs += [{**row, "epoch": row["epoch"] + 5} for row in rows((64, 0.3), (64, 0.3))]
-    assert larger.stopped == "no better validation accuracy for 2 epochs"
+    assert training.Progress(recipe, epochs).stopped == "no better validation accuracy for 2 epochs"
 
 
 FACES = FERData(
