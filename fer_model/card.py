@@ -356,7 +356,7 @@ def _training(history: dict) -> str:
     shown = f" Training images of {' and then '.join(map(str, sizes))} pixels a side."
     init = run["init"]
     began = f" It began at the weights of `{_public(init['model'])}`{_before(history)}." if init else ""
-    began += _taught(run)
+    began += _taught(history)
     return (
         f"{_recipe(run['recipe'])} on {processes}.{shown} {_augmentation(run['recipe']['augmentation'])}. "
         f"{run['images']['train']:,} training and {run['images']['validation']:,} validation images"
@@ -366,14 +366,19 @@ def _training(history: dict) -> str:
     )
 
 
-def _taught(run: dict) -> str:
-    """The networks that a run learned from, in words."""
-    teachers = run.get("teachers")  # V1 to V3 as they are here were trained before there were any
+def _taught(history: dict) -> str:
+    """The networks that a run learned from, in words, and how long they were trained where that is known."""
+    teachers = history["run"].get("teachers")  # V1 and V2 as they are here were trained before there were any
     if not teachers:
         return ""
-    names = " and ".join(f"`{_public(teacher['model'])}`" for teacher in teachers["models"])
+    names = []
+    for teacher, runs in zip(teachers["models"], history["taught_by"], strict=True):
+        names.append(f"`{_public(teacher['model'])}`")
+        if runs:
+            epochs = length({**runs[-1], "earlier": runs[:-1]})
+            names[-1] += f" ({runs[-1]['run']['version'].upper()}, {epochs} epochs)"
     share = f"{teachers['share']:.0%}".replace("%", " %")
-    return f" {share} of its targets were the probabilities that {names} gave (knowledge distillation)."
+    return f" {share} of its targets were the probabilities that {' and '.join(names)} gave (knowledge distillation)."
 
 
 def _before(history: dict) -> str:

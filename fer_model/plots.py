@@ -30,7 +30,9 @@ def training_curves(history: dict, path: Path) -> None:
     best = (starts or [0])[-1] + history["best_epoch"]
     sizes = [row["size"] for row in rows]
     labels = {("loss", "train"): _train_loss_label(history["run"])}
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    if _mixes(history["run"]):
+        labels["accuracy", "train"] = "train, of mixed images the first label"
+    figure = Figure(figsize=(10, 5), layout="constrained")
     panels = figure.subplots(1, 2)
     for axes, name, scale in zip(panels, ("loss", "accuracy"), (1, 100), strict=True):
         for part, colour in (("train", _BLUE), ("validation", _ORANGE)):
@@ -42,13 +44,14 @@ def training_curves(history: dict, path: Path) -> None:
             spans = [(epoch - 0.5, 1) for epoch in smaller]
             # as high as the panel, whatever the limits of its axis become
             where = axes.get_xaxis_transform()
-            axes.broken_barh(spans, (0, 1), color=_GREY, alpha=0.15, lw=0, transform=where, label=f"{size} pixels")
+            axes.broken_barh(
+                spans, (0, 1), color=_GREY, alpha=0.15, lw=0, transform=where, label=f"training at {size} pixels"
+            )
         for start in starts:
             axes.axvline(start + 0.5, color=_GREY, lw=0.8)
         axes.set(xlabel="epoch", ylabel="accuracy, %" if name == "accuracy" else "weighted cross-entropy")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-        axes.legend()
     panels[1].plot(
         epochs,
         [100 * row["validation_macro_recall"] for row in rows],
@@ -56,19 +59,24 @@ def training_curves(history: dict, path: Path) -> None:
         color=_ORANGE,
         label="validation, macro recall",
     )
-    panels[1].legend()
+    for axes in panels:  # below, since the curves may be anywhere
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, fontsize=8, frameon=False)
     figure.suptitle(f"{history['run']['version'].upper()}, seed {history['run']['seed']}")
     _save(figure, path)
 
 
 def _train_loss_label(run: dict) -> str:
     """Which loss the training's is, where it is not the validation's, the weighted cross-entropy alone."""
-    recipe, augmentation = run["recipe"], run["recipe"]["augmentation"]
+    recipe = run["recipe"]
     words = ["label smoothing"] if recipe["label_smoothing"] else []
     words += ["focal factor"] if recipe["focal"] else []
-    words += ["mixed images"] if augmentation["mixup"] or augmentation["cutmix"] else []
+    words += ["mixed images"] if _mixes(run) else []
     words += ["teachers"] if run.get("teachers") else []
     return f"train, with {' and '.join(words)}" if words else "train"
+
+
+def _mixes(run: dict) -> bool:
+    return bool(run["recipe"]["augmentation"]["mixup"] or run["recipe"]["augmentation"]["cutmix"])
 
 
 def confusion(metrics: dict, path: Path) -> None:

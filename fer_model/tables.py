@@ -125,24 +125,21 @@ def _title(metrics: dict) -> str:
 
 
 def effort_table(results: Path) -> str:
-    """What the training of every version took, in Markdown, and how soon V3 was as good as V2 became."""
+    """What the training of every version took, in Markdown, and how soon V3 was as good as V2 became.
+
+    A network that a version learned from has a row of its own, unless it is itself a version that stands here.
+    """
     lines = ["| | images shown | FLOPs | minutes | precision | processor |", "|---|---|---|---|---|---|"]
     histories = {}
     for version in CONFIGS:
         file = results / version / "history.json"
         if file.is_file():
             history = histories[version] = json.loads(file.read_text(encoding="utf-8"))
-            efforts = _efforts(history)
-            shown, flops, seconds = (
-                sum(getattr(effort, name) for effort in efforts) for name in ("images", "flops", "seconds")
-            )
-            run = history["run"]
-            precision = {"no": "float32", "bf16": "bfloat16"}.get(run["mixed_precision"], run["mixed_precision"])
-            precision += ", compiled" if run["compile"] else ""
-            lines.append(
-                f"| {version.upper()} | {shown / 1000:,.0f} thousand | {flops / 1e15:.2f} · 10¹⁵ | {seconds / 60:,.0f} "
-                f"| {precision} | {run['environment']['processor']}, {run['environment']['threads']} threads |"
-            )
+            lines.append(_effort_row(version.upper(), history))
+            for *earlier, last in filter(None, history.get("taught_by", [])):  # none where its training is not known
+                if not any(last["run"] == known["run"] for known in histories.values()):
+                    teacher = {**last, "earlier": earlier}
+                    lines.append(_effort_row(f"{version.upper()}'s teacher, {_run_name(teacher)}", teacher))
     if "v2" in histories and "v3" in histories:
         file = results / "training_speed.json"
         speed = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
@@ -157,6 +154,24 @@ def effort_table(results: Path) -> str:
             sentences.append(f"Time: at the pace of each, {compiled}, side by side (`results/training_speed.json`).")
         lines.append("\n" + " ".join(sentences))
     return "\n".join(lines)
+
+
+def _effort_row(name: str, history: dict) -> str:
+    efforts = _efforts(history)
+    shown, flops, seconds = (
+        sum(getattr(effort, part) for effort in efforts) for part in ("images", "flops", "seconds")
+    )
+    run = history["run"]
+    precision = {"no": "float32", "bf16": "bfloat16"}.get(run["mixed_precision"], run["mixed_precision"])
+    precision += ", compiled" if run["compile"] else ""
+    return (
+        f"| {name} | {shown / 1000:,.0f} thousand | {flops / 1e15:.2f} · 10¹⁵ | {seconds / 60:,.0f} "
+        f"| {precision} | {run['environment']['processor']}, {run['environment']['threads']} threads |"
+    )
+
+
+def _run_name(history: dict) -> str:
+    return f"{title(history['run']['version'], history['run']['classes'])} of {length(history)} epochs"
 
 
 def _efforts(history: dict) -> list[Effort]:

@@ -15,6 +15,7 @@ def history(version: str, accuracies: list[float], flops: float, seconds: float,
     epochs = [{"validation_accuracy": value, **effort} for value in accuracies]
     run = {
         "version": version,
+        "classes": 6,
         "init": None,
         "images": {"train": 1000, "validation": 100},
         "recipe": {"together": False},
@@ -41,6 +42,20 @@ def test_what_a_training_took_counts_the_runs_it_began_with(tmp_path):
     assert "| V3 | 3 thousand | 4.00 · 10¹⁵ | 4 | float32, compiled | Some CPU, 2 threads |" in tables.effort_table(
         tmp_path
     )
+
+
+def test_what_a_teachers_training_took_has_a_row_of_its_own_unless_it_stands_there_already(tmp_path):
+    v2, teacher, v3 = (history(version, [0.5, 0.6], 1e15, 60) for version in ("v2", "v3", "v3"))
+    teacher["run"]["images"]["train"] = 2000
+    del teacher["earlier"], v2["earlier"]  # a history names the runs before a teacher's last by standing before it
+    v3["taught_by"] = [[v2, teacher], [v2], []]  # of the last teacher nothing is known
+    write(tmp_path, v2=v2 | {"earlier": []}, v3=v3)
+    rows = [line for line in tables.effort_table(tmp_path).splitlines() if "thousand" in line]
+    assert [row.split(" thousand")[0] for row in rows] == [
+        "| V2 | 2",
+        "| V3 | 2",
+        "| V3's teacher, V3 of 2 + 2 epochs | 6",
+    ]
 
 
 def test_v3_has_overtaken_v2_in_the_first_epoch_that_is_as_good_as_v2s_best(tmp_path):

@@ -81,7 +81,12 @@ def test_history_command_and_card_name_the_teacher_and_how_it_was_trained(datase
     ]
     assert f"--teacher {teacher} --teacher-share 0.3" in history["run"]["command"]
     text = render("v1", 1, history=history).replace("\n", " ")
-    assert f"30 % of its targets were the probabilities that `{teacher.parent.name}/models` gave" in text
+    epochs = len(history["taught_by"][0][-1]["epochs"])
+    known_as = f"`{teacher.parent.name}/models` (V1, {epochs} epochs)"
+    assert f"30 % of its targets were the probabilities that {known_as} gave" in text
+    history["taught_by"] = [[]]  # a teacher that came without a history
+    text = render("v1", 1, history=history).replace("\n", " ")
+    assert f"that `{teacher.parent.name}/models` gave" in text
 
 
 def test_a_taught_run_resumes_like_an_uninterrupted_one(dataset, teacher, tmp_path, monkeypatch):
