@@ -13,7 +13,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from fer_model.configs import CONFIGS, DEFAULT_DATASET, TWIN, Architecture, folder_name, title
 from fer_model.errors import FERError
-from fer_model.histories import all_epochs, length
+from fer_model.histories import all_epochs, length, teachers
 from fer_model.labels import COUNTS, EMOTIONS
 
 TEMPLATE = Path(__file__).parent / "card_template.md"
@@ -368,16 +368,14 @@ def _training(history: dict) -> str:
 
 def _taught(history: dict) -> str:
     """The networks that a run learned from, in words, and how long they were trained where that is known."""
-    teachers = history["run"].get("teachers")  # V1 and V2 as they are here were trained before there were any
-    if not teachers:
+    lessons = history["run"].get("teachers")  # V1 and V2 as they are here were trained before there were any
+    if not lessons:
         return ""
     names = []
-    for teacher, runs in zip(teachers["models"], history["taught_by"], strict=True):
-        names.append(f"`{_public(teacher['model'])}`")
-        if runs:
-            epochs = length({**runs[-1], "earlier": runs[:-1]})
-            names[-1] += f" ({runs[-1]['run']['version'].upper()}, {epochs} epochs)"
-    share = f"{teachers['share']:.0%}".replace("%", " %")
+    for model, teacher in zip(lessons["models"], teachers(history), strict=True):
+        known = f" ({teacher['run']['version'].upper()}, {length(teacher)} epochs)" if teacher else ""
+        names.append(f"`{_public(model['model'])}`{known}")
+    share = f"{lessons['share']:.0%}".replace("%", " %")
     return f" {share} of its targets were the probabilities that {' and '.join(names)} gave (knowledge distillation)."
 
 

@@ -16,6 +16,11 @@ def lineage(history: dict) -> Iterator[dict]:
         yield from lineage(run)
 
 
+def teachers(history: dict) -> list[dict | None]:
+    """The history of each network that the run learned from, with those it began with; None where it is not known."""
+    return [{**runs[-1], "earlier": runs[:-1]} if runs else None for runs in history.get("taught_by", [])]
+
+
 def unrecorded(histories: list[dict]) -> bool:
     """Whether runs, oldest first, began at weights or had a teacher of whose training nothing is recorded."""
     if not histories or histories[0]["run"]["init"]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from fer_model.configs import CONFIGS, folder_name, title
 from fer_model.errors import FERError
-from fer_model.histories import all_epochs, length, lineage, unrecorded
+from fer_model.histories import all_epochs, length, lineage, teachers, unrecorded
 from fer_model.labels import COUNTS, EMOTIONS
 from fer_model.model_facts import weights_digest
 from fer_model.modeling import FERModel
@@ -136,9 +136,8 @@ def effort_table(results: Path) -> str:
         if file.is_file():
             history = histories[version] = json.loads(file.read_text(encoding="utf-8"))
             lines.append(_effort_row(version.upper(), history))
-            for *earlier, last in filter(None, history.get("taught_by", [])):  # none where its training is not known
-                if not any(last["run"] == known["run"] for known in histories.values()):
-                    teacher = {**last, "earlier": earlier}
+            for teacher in filter(None, teachers(history)):
+                if not any(teacher["run"] == known["run"] for known in histories.values()):
                     lines.append(_effort_row(f"{version.upper()}'s teacher, {_run_name(teacher)}", teacher))
     if "v2" in histories and "v3" in histories:
         file = results / "training_speed.json"
