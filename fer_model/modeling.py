@@ -47,7 +47,9 @@ class SpatialAttention(nn.Module):
         self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        summary = torch.stack((x.mean(dim=1), x.amax(dim=1)), dim=1)  # (B, 2, H, W)
+        # not amax, whose gradient is shared out among all that equal it: a compiled backward pass that computes x anew
+        # in another precision finds none, and divides by zero
+        summary = torch.stack((x.mean(dim=1), x.max(dim=1).values), dim=1)  # (B, 2, H, W)
         return x * torch.sigmoid(self.conv(summary))
 
 

@@ -5,6 +5,8 @@ pytest tests/test_modeling.py
 
 import json
 import pickle
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -71,6 +73,19 @@ def test_squeeze_excite_scales_whole_channels_by_factors_between_0_and_1():
     assert torch.allclose(factors, factors[:, :, :1, :1].expand_as(factors), atol=1e-6)
     assert factors.min() > 0
     assert factors.max() < 1
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_trained_weights_can_be_trained_further_compiled_and_in_bfloat16():
+    """With `amax` in the spatial attention these gradients were no numbers, though not those of random weights."""
+    model = FERModel.from_pretrained(Path(__file__).parent.parent / "results" / "v3" / "models")
+    blocks = torch.nn.Sequential(model.block1, model.block2).train().to(memory_format=torch.channels_last)
+    blurs = torch.rand(16, 1, 7, 7, generator=torch.Generator().manual_seed(0))
+    faces = torch.nn.functional.interpolate(blurs, size=(48, 48), mode="bicubic").clamp(0, 1).expand(-1, 3, -1, -1)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = torch.compile(blocks, dynamic=False)((faces * 2 - 1).contiguous(memory_format=torch.channels_last))
+    out.float().square().mean().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in blocks.parameters())
 
 
 def test_initial_weights_depend_on_the_seed_alone():
