@@ -6,7 +6,8 @@
 This writes results/ablation/v1-to-v2.json and .png; v2-to-v3 writes results/v3/ablation.json and .png. Every row is
 one `train.py`; its command stands in the result. Interrupted studies go on where they were: a row that stands in the
 result is not trained again unless its command, network or recipe has changed since. Validation accuracy only: no test
-image is read. The runs themselves go to runs/ablation and may be deleted.
+image is read. The runs themselves go to runs/ablation and may be deleted. On a GPU, which one such training does not
+fill, --jobs 8 trains eight rows at once.
 """
 
 import argparse
@@ -15,6 +16,8 @@ import json
 import shlex
 import subprocess
 import sys
+import threading
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -123,7 +126,7 @@ STUDIES = {
     ),
     "v2-to-v3": Study(
         "From V2 to V3, one step at a time, each on top of those before it; then V3 with other choices",
-        epochs=8,
+        epochs=12,
         limit=12000,
         rows=_v2_to_v3(),
         arguments=("--set", "together=true", "--set", "validation_fraction=0.2"),  # one split for all
@@ -158,7 +161,14 @@ def output_file(name: str) -> Path:
 
 
 def run_study(
-    name: str, study: Study, dataset: str, folder: Path, output: Path, options: list[str], precision: str = "no"
+    name: str,
+    study: Study,
+    dataset: str,
+    folder: Path,
+    output: Path,
+    options: list[str],
+    precision: str = "no",
+    jobs: int = 1,
 ) -> dict:
     """Train every row that is not done yet; write and return what came out.
 
@@ -167,6 +177,7 @@ def run_study(
             the picture of the same name.
         options: more arguments for every train.py.
         precision: of the training, as `accelerate launch --mixed_precision` has it.
+        jobs: how many rows are trained at once.
 
     Raises:
         TrainingError: a training failed, or `output` holds rows, and none of them is this study's.
@@ -180,15 +191,30 @@ def run_study(
             f"{output} holds trainings on another dataset, budget or precision, or of another recipe; "
             "give --dataset and --mixed-precision as they were then, name another file with --output, or delete it."
         )
-    for index, (key, row, command) in enumerate(zip(keys, study.rows, commands, strict=True)):
-        run = folder / name / key
-        typed = _typed(precision, [*command, "--output-dir", str(run)])
-        print(f"[{index + 1}/{len(study.rows)}] {row.name}: {'done before' if key in known else typed}", flush=True)
-        if key not in known:
-            known[key] = {"key": key, **_summary(_trained(row, command, dataset, run.resolve(), precision))}
-        known[key]["command"] = typed
-        # those of later rows, too, that an earlier session left
-        rows = [{"name": row.name, **known[key]} for key, row in zip(keys, study.rows, strict=True) if key in known]
+    runs = [folder / name / key for key in keys]
+    typed = [
+        _typed(precision, [*command, "--output-dir", str(run)]) for command, run in zip(commands, runs, strict=True)
+    ]
+
+    failed = threading.Event()
+
+    def train(index: int) -> dict:
+        if failed.is_set():  # a thread is free for the next row before the failure is seen below
+            raise CancelledError
+        print(f"[{index + 1}/{len(keys)}] {study.rows[index].name}: {typed[index]}", flush=True)
+        try:
+            history = _trained(study.rows[index], commands[index], dataset, runs[index].resolve(), precision)
+        except BaseException:
+            failed.set()
+            raise
+        return {"key": keys[index], **_summary(history)}
+
+    def write() -> dict:
+        rows = [
+            {"name": row.name, **known[key], "command": command}
+            for key, row, command in zip(keys, study.rows, typed, strict=True)
+            if key in known
+        ]
         result = {
             "command": _study_command(name, study, dataset, precision),
             "question": study.question,
@@ -198,7 +224,25 @@ def run_study(
         }
         write_json(output, result)
         plots.study(result, output.with_suffix(".png"))
-    return result
+        return result
+
+    for index, (key, row) in enumerate(zip(keys, study.rows, strict=True)):
+        if key in known:
+            print(f"[{index + 1}/{len(keys)}] {row.name}: done before", flush=True)
+    with ThreadPoolExecutor(jobs) as pool:
+        missing = [pool.submit(train, index) for index, key in enumerate(keys) if key not in known]
+        try:
+            for done in as_completed(missing):
+                try:
+                    found = done.result()
+                except CancelledError:  # the failure that is its reason may come later
+                    continue
+                known[found["key"]] = found
+                write()
+        except BaseException:  # one failed, or Ctrl-C: those that run come to their end, others do not begin
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return write()
 
 
 def _study_command(name: str, study: Study, dataset: str, precision: str) -> str:
@@ -255,6 +299,7 @@ def _summary(history: dict) -> dict:
         "seconds": sum(epoch["seconds"] for epoch in epochs),
         "training_flops": sum(epoch["training_flops"] for epoch in epochs),
         "processor": history["run"]["environment"]["processor"],
+        "device": history["run"]["environment"]["device"],
         "images": history["run"]["images"],
     }
 
@@ -275,6 +320,9 @@ def main(argv: list[str] | None = None) -> None:
         help="bf16 is much faster on GPUs and on CPUs that have bfloat16 instructions, and much slower on others",
     )
     parser.add_argument(
+        "--jobs", type=cli.positive, default=1, metavar="N", help="rows trained at once, on a GPU (default: 1)"
+    )
+    parser.add_argument(
         "--epochs", type=cli.positive, metavar="N", help="another budget than the study's (see --output)"
     )
     parser.add_argument("--limit", type=cli.positive, metavar="N", help="images of another budget")
@@ -291,7 +339,7 @@ def main(argv: list[str] | None = None) -> None:
     if study != planned and not args.output:
         parser.error("another budget gives another result: say with --output where it may go")
     output = args.output or output_file(args.study)
-    result = run_study(args.study, study, args.dataset, args.runs, output, options, args.mixed_precision)
+    result = run_study(args.study, study, args.dataset, args.runs, output, options, args.mixed_precision, args.jobs)
     for row in result["rows"]:
         print(f"{row['name']:<45} {row['validation_accuracy']:>7.2%} {row['validation_macro_recall']:>7.2%}")
     print(f"written: {output} and {output.with_suffix('.png')}")

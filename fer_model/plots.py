@@ -14,6 +14,9 @@ _BLUE, _ORANGE, _GREY = "#3b6fb6", "#e08b2c", "#8a8a8a"
 MIN_FACES_IN_MEAN = 20
 """A mean over fewer faces could show a recognisable person, and is not drawn."""
 
+MAX_CURVES = 12
+"""More curves in one panel hide each other."""
+
 
 def training_curves(history: dict, path: Path) -> None:
     """Loss and accuracy by epoch, training and validation, with the best epoch marked.
@@ -194,12 +197,15 @@ def mean_grad_cams(
 
 
 def study(result: dict, path: Path) -> None:
-    """Validation accuracy and macro recall of every training of a study by epoch.
+    """Validation accuracy and macro recall of every training of a study by epoch; of many, in their best epochs only.
 
     Args:
         result: from `ablation.run_study`.
     """
     rows = result["rows"]
+    if len(rows) > MAX_CURVES:
+        _study_of_many(result, path)
+        return
     figure = Figure(figsize=(10, 4.5 + 0.11 * len(rows)), layout="constrained")
     panels = figure.subplots(1, 2)
     colours = colormaps["viridis"](np.linspace(0, 0.92, len(rows)))
@@ -213,6 +219,24 @@ def study(result: dict, path: Path) -> None:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
+    figure.suptitle(result["question"], fontsize=10)
+    _save(figure, path)
+
+
+def _study_of_many(result: dict, path: Path) -> None:
+    rows = result["rows"]
+    figure = Figure(figsize=(10, 1.5 + 0.3 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    places = range(len(rows), 0, -1)  # the first row on top
+    for key, label, colour, marker in (
+        ("validation_accuracy", "accuracy", _BLUE, "o"),
+        ("validation_macro_recall", "macro recall", _ORANGE, "D"),
+    ):
+        axes.plot([100 * row[key] for row in rows], places, marker, color=colour, label=f"validation {label}, %")
+    axes.set_yticks(places, [row["name"] for row in rows], fontsize=9)
+    axes.set(xlabel=f"in the epoch with the best accuracy of {result['epochs']}")
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9)
     figure.suptitle(result["question"], fontsize=10)
     _save(figure, path)
 

@@ -40,7 +40,7 @@ def study_table(name: str, results: Path) -> str:
         f"\nPercent of {images['validation']:,} validation images, in the best of {study['epochs']} epochs over "
         f"{images['train']:,} training images. One answer for all: a macro recall of {100 * ONE_ANSWER:.1f} % at most, "
         f"where a single answer scores {100 / len(EMOTIONS):.1f}. {_noise(name, study['rows'])} "
-        f"From `{output_file(name)}`, which `{study['command']}` writes."
+        f"{_where(study['rows'])}From `{output_file(name)}`, which `{study['command']}` writes."
         + (f" {missing} more rows are still to be trained." if missing else "")
     )
     return "\n".join(lines)
@@ -58,6 +58,12 @@ def _noise(name: str, rows: list[dict]) -> str:
     if not repeated:
         return f"{text}; how much trainings differ by their seeds was not measured here."
     return f"{text}; trainings that differ in nothing but their seeds are up to {max(repeated):.1f} points apart here."
+
+
+def _where(rows: list[dict]) -> str:
+    """A sentence about the accelerators that rows were trained on; none for processors."""
+    devices = sorted({row["device"] for row in rows if row.get("device", "cpu") != "cpu"})
+    return f"Trained on {' and '.join(devices)}. " if devices else ""
 
 
 def _without_seed(arguments: tuple[str, ...]) -> tuple[str, ...]:

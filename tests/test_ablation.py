@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+import threading
 from dataclasses import replace
 
 import pytest
@@ -63,6 +64,30 @@ def test_a_study_goes_on_after_a_failed_row_and_trains_no_row_twice(dataset, tmp
     changed_recipe = replace(CONFIGS["v1"], recipe=replace(CONFIGS["v1"].recipe, lr=1e-3))
     monkeypatch.setitem(CONFIGS, "v1", changed_recipe)
     assert ablation._key("no", ["train.py"], good) != before
+
+
+def test_rows_can_be_trained_at_once_and_none_begins_after_one_has_failed(tmp_path, monkeypatch):
+    rows = [ablation.Row(str(seed), ("--version", "v1", "--seed", str(seed))) for seed in range(6)]
+    epoch = {"validation_accuracy": 0.5, "validation_macro_recall": 0.4, "train_loss": 1.0}
+    epoch |= {"seconds": 1.0, "training_flops": 1}
+    run = {"environment": {"processor": "p", "device": "d"}, "images": {}}
+    both_are_there, begun = threading.Barrier(2), []
+
+    def trained(row, *others):
+        begun.append(row.name)
+        both_are_there.wait(timeout=30)  # alone, a row would wait in vain
+        if row.name in "23":
+            raise TrainingError("failed")
+        return {"epochs": [epoch], "best_epoch": 1, "run": run}
+
+    monkeypatch.setattr(ablation, "_trained", trained)
+    where = ("d", tmp_path / "runs", tmp_path / "out.json", [])
+    result = ablation.run_study("s", ablation.Study("?", 1, None, tuple(rows[:2])), *where, jobs=2)
+    assert [row["name"] for row in result["rows"]] == ["0", "1"], "in the study's order, whichever ended first"
+    with pytest.raises(TrainingError, match="failed"):
+        ablation.run_study("s", ablation.Study("?", 1, None, tuple(rows)), *where, jobs=2)
+    assert begun.count("0") == begun.count("1") == 1, "what stands in the result is not trained again"
+    assert {"4", "5"}.isdisjoint(begun)
 
 
 def test_a_row_is_trained_for_the_whole_budget_however_long_it_is():

@@ -63,6 +63,15 @@ def test_what_seeds_alone_do_is_told_by_rows_that_differ_in_nothing_else(tmp_pat
     assert "trainings that differ in nothing but their seeds are up to 5.0 points apart here" in text
 
 
+def test_the_accelerators_of_a_study_are_named_and_processors_are_not(tmp_path):
+    rows = [row(name, 0.3, [0.2]) | {"device": "cpu"} for name in ("V1 as designed", "V1, seed 1")]
+    write(tmp_path, "v1-to-v2", result(rows))
+    assert "Trained on" not in study_table("v1-to-v2", tmp_path / "results")
+    rows[1]["device"] = "Some GPU"
+    write(tmp_path, "v1-to-v2", result(rows))
+    assert " Trained on Some GPU. " in study_table("v1-to-v2", tmp_path / "results")
+
+
 def test_a_study_is_drawn_however_many_rows_it_has(tmp_path):
     for count in (1, 14):
         plots.study(result([row(f"row {i}", 0.3, [0.2, 0.3]) for i in range(count)]), tmp_path / f"{count}.png")
