@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from fer_model.configs import CONFIGS, folder_name, title
 from fer_model.errors import FERError
-from fer_model.histories import all_epochs, length, lineage, teachers, unrecorded
+from fer_model.histories import all_epochs, length, lineage, unrecorded
 from fer_model.labels import COUNTS, EMOTIONS
 from fer_model.model_facts import weights_digest
 from fer_model.modeling import FERModel
@@ -127,18 +127,31 @@ def _title(metrics: dict) -> str:
 def effort_table(results: Path) -> str:
     """What the training of every version took, in Markdown, and how soon V3 was as good as V2 became.
 
-    A network that a version learned from has a row of its own, unless it is itself a version that stands here.
+    Each run on the way to a version, which it began at or learned from, has a row of its own, unless it is itself a
+    version that stands here.
     """
     lines = ["| | images shown | FLOPs | minutes | precision | processor |", "|---|---|---|---|---|---|"]
-    histories = {}
-    for version in CONFIGS:
-        file = results / version / "history.json"
-        if file.is_file():
-            history = histories[version] = json.loads(file.read_text(encoding="utf-8"))
-            lines.append(_effort_row(version.upper(), history))
-            for teacher in filter(None, teachers(history)):
-                if not any(teacher["run"] == known["run"] for known in histories.values()):
-                    lines.append(_effort_row(f"{version.upper()}'s teacher, {_run_name(teacher)}", teacher))
+    histories, published = {}, []
+    for classes in COUNTS:
+        for version in CONFIGS:
+            file = results / folder_name(version, classes) / "history.json"
+            if file.is_file():
+                history = json.loads(file.read_text(encoding="utf-8"))
+                published.append((title(version, classes), history))
+                if classes == len(EMOTIONS):
+                    histories[version] = history
+    known = [history["run"] for _, history in published]
+    for name, history in published:
+        lines.append(_effort_row(name, history))
+        before = []
+        for run in lineage(history):
+            if run["run"] not in known:
+                known.append(run["run"])
+                before.append(run)
+        lines += [_effort_row(f"on the way to {name}: {_run_name(run)}", run) for run in before]
+        if before:
+            flops = sum(epoch["training_flops"] for run in (history, *before) for epoch in run["epochs"])
+            lines.append(f"| {name} and all on its way | | {flops / 1e15:.2f} · 10¹⁵ | | | |")
     if "v2" in histories and "v3" in histories:
         file = results / "training_speed.json"
         speed = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
@@ -156,21 +169,24 @@ def effort_table(results: Path) -> str:
 
 
 def _effort_row(name: str, history: dict) -> str:
-    efforts = _efforts(history)
+    """Of one run alone, without those before it."""
+    efforts = _efforts({**history, "earlier": []})
     shown, flops, seconds = (
         sum(getattr(effort, part) for effort in efforts) for part in ("images", "flops", "seconds")
     )
     run = history["run"]
+    machine = run["environment"]
+    where = f"{machine['processor']}, {machine['threads']} threads" if machine["device"] == "cpu" else machine["device"]
     precision = {"no": "float32", "bf16": "bfloat16"}.get(run["mixed_precision"], run["mixed_precision"])
     precision += ", compiled" if run["compile"] else ""
     return (
         f"| {name} | {shown / 1000:,.0f} thousand | {flops / 1e15:.2f} · 10¹⁵ | {seconds / 60:,.0f} "
-        f"| {precision} | {run['environment']['processor']}, {run['environment']['threads']} threads |"
+        f"| {precision} | {where} |"
     )
 
 
 def _run_name(history: dict) -> str:
-    return f"{title(history['run']['version'], history['run']['classes'])} of {length(history)} epochs"
+    return f"{title(history['run']['version'], history['run']['classes'])}, {len(history['epochs'])} epochs"
 
 
 def _efforts(history: dict) -> list[Effort]:

@@ -22,7 +22,7 @@ def history(version: str, accuracies: list[float], flops: float, seconds: float,
         "validation_sha256": "of the same images",
         "mixed_precision": "no",
         "compile": True,
-        "environment": {"processor": "Some CPU", "threads": 2},
+        "environment": {"device": "cpu", "processor": "Some CPU", "threads": 2},
     }
     return {"run": run, "epochs": epochs, "best_epoch": 1, "stopped": None, "earlier": list(earlier)}
 
@@ -33,29 +33,44 @@ def write(folder, **histories) -> None:
         (folder / version / "history.json").write_text(json.dumps(content))
 
 
-def test_what_a_training_took_counts_the_runs_it_began_with(tmp_path):
+def test_every_run_on_the_way_to_a_version_has_a_row_of_its_own_and_all_together_their_flops(tmp_path):
     first = history("v3", [0.3, 0.4], 1e15, 60)
+    first["run"] |= {"seed": 7, "environment": {"device": "Some GPU", "processor": "Some CPU", "threads": 2}}
     second = history("v3", [0.5], 2e15, 120, [first])
     assert length(second) == "2 + 1"
     assert [row["validation_accuracy"] for row in all_epochs(second)] == [0.3, 0.4, 0.5]
     write(tmp_path, v3=second)
-    assert "| V3 | 3 thousand | 4.00 · 10¹⁵ | 4 | float32, compiled | Some CPU, 2 threads |" in tables.effort_table(
-        tmp_path
-    )
+    rows = [line for line in tables.effort_table(tmp_path).splitlines() if "10¹⁵" in line]
+    assert rows == [
+        "| V3 | 1 thousand | 2.00 · 10¹⁵ | 2 | float32, compiled | Some CPU, 2 threads |",
+        "| on the way to V3: V3, 2 epochs | 2 thousand | 2.00 · 10¹⁵ | 2 | float32, compiled | Some GPU |",
+        "| V3 and all on its way | | 4.00 · 10¹⁵ | | | |",
+    ]
 
 
-def test_what_a_teachers_training_took_has_a_row_of_its_own_unless_it_stands_there_already(tmp_path):
-    v2, teacher, v3 = (history(version, [0.5, 0.6], 1e15, 60) for version in ("v2", "v3", "v3"))
-    teacher["run"]["images"]["train"] = 2000
-    del teacher["earlier"], v2["earlier"]  # a history names the runs before a teacher's last by standing before it
-    v3["taught_by"] = [[v2, teacher], [v2], []]  # of the last teacher nothing is known
-    write(tmp_path, v2=v2 | {"earlier": []}, v3=v3)
-    rows = [line for line in tables.effort_table(tmp_path).splitlines() if "thousand" in line]
+def test_what_a_version_learned_from_counts_once_and_not_where_it_stands_as_a_version(tmp_path):
+    v2, before, teacher, v3 = (history(v, [0.5, 0.6], 1e15, 60) for v in ("v2", "v2", "v3", "v3"))
+    for seed, run in enumerate((v2, before, teacher, v3)):
+        run["run"]["seed"] = seed
+    teacher["run"]["images"] = {"train": 2000}
+    v3["taught_by"] = [[before, teacher], [v2], []]  # of the last teacher nothing is known
+    v3["earlier"] = [teacher | {"earlier": [before]}]
+    write(tmp_path, v2=v2, v3=v3)
+    rows = [line for line in tables.effort_table(tmp_path).splitlines() if "10¹⁵" in line]
     assert [row.split(" thousand")[0] for row in rows] == [
         "| V2 | 2",
         "| V3 | 2",
-        "| V3's teacher, V3 of 2 + 2 epochs | 6",
+        "| on the way to V3: V3, 2 epochs | 4",
+        "| on the way to V3: V2, 2 epochs | 2",
+        "| V3 and all on its way | | 6.00 · 10¹⁵ | | | |",
     ]
+
+
+def test_seven_classes_have_a_row_too(tmp_path):
+    seven = history("v3", [0.5], 1e15, 60)
+    seven["run"]["classes"] = 7
+    write(tmp_path, **{"v3-7": seven})
+    assert "| V3, seven classes | 1 thousand |" in tables.effort_table(tmp_path)
 
 
 def test_v3_has_overtaken_v2_in_the_first_epoch_that_is_as_good_as_v2s_best(tmp_path):
