@@ -50,6 +50,7 @@ def test_a_space_on_the_hub_holds_what_it_needs_and_nothing_else(hub, space):
     assert {"app.py", "README.md", "requirements.txt", "fer_model/modeling.py", "examples/astronaut.jpg"} <= names
     assert "fer_model/vendor/centerface/centerface.onnx" in names
     assert {"results/v2/models/model.safetensors", "results/v3/models/model.safetensors"} <= names
+    assert "results/v3-7/models/model.safetensors" not in names, "the demo shows no seven classes"
     tops = {name.split("/")[0] for name in names}
     assert tops == {"app.py", "README.md", "LICENSE", "requirements.txt", "docs", "examples", "fer_model", "results"}
     assert not [
