@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
+from fer_model.configs import title
 from fer_model.histories import all_epochs
 
 _BLUE, _ORANGE, _GREY = "#3b6fb6", "#e08b2c", "#8a8a8a"
@@ -64,7 +65,8 @@ def training_curves(history: dict, path: Path) -> None:
     )
     for axes in panels:  # below, since the curves may be anywhere
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, fontsize=8, frameon=False)
-    figure.suptitle(f"{history['run']['version'].upper()}, seed {history['run']['seed']}")
+    run = history["run"]
+    figure.suptitle(f"{title(run['version'], run['classes'])}, seed {run['seed']}")
     _save(figure, path)
 
 

@@ -21,15 +21,11 @@ ROOT = Path(__file__).parent.parent
 TOLERANCE = 0.002
 
 
-@pytest.fixture(scope="module")
-def faces(fer_dataset):
-    return load_fer(str(fer_dataset), "test", progress=False)
-
-
+PUBLISHED = ("v1", "v2", "v3", "v3-7")
 PICTURES = {"class_scores", "confusion_matrix", "coverage", "mean_grad_cam", "reliability", "training_curves"}
 
 
-@pytest.mark.parametrize("version", ["v1", "v2", "v3"])
+@pytest.mark.parametrize("version", PUBLISHED)
 def test_what_is_published_of_a_version_is_complete(version):
     folder = ROOT / "results" / version
     assert {file.name for file in (folder / "models").iterdir()} == {"config.json", "model.safetensors", "README.md"}
@@ -52,11 +48,12 @@ def test_the_commands_of_the_published_trainings_give_their_recipes_today(file):
         }
 
 
-@pytest.mark.parametrize("version", ["v1", "v2", "v3"])
-def test_the_published_weights_score_what_is_published(version, faces):
+@pytest.mark.parametrize("version", PUBLISHED)
+def test_the_published_weights_score_what_is_published(version, fer_dataset):
     folder = ROOT / "results" / version
     published = json.loads((folder / "metrics.json").read_text())
     model = FERModel.from_pretrained(folder / "models")
+    faces = load_fer(str(fer_dataset), "test", progress=False, classes=len(model.class_names))
     logits, labels = predict_all(model, faces, Accelerator(cpu=True))
     measured = measure(model.probabilities(logits), labels, faces.usage)
     for figure in ("accuracy", "macro_recall", "macro_f1", "ece"):
@@ -64,6 +61,10 @@ def test_the_published_weights_score_what_is_published(version, faces):
     assert measured["private_test"]["accuracy"] == pytest.approx(published["private_test"]["accuracy"], abs=TOLERANCE)
     supports = {name: scores["support"] for name, scores in published["per_class"].items()}
     assert {name: scores["support"] for name, scores in measured["per_class"].items()} == supports
-    met = {name: item["met"] for name, item in published["expectations"].items()}
     found = check_expectations(measured, json.loads((folder / "history.json").read_text()))
-    assert {name: item["met"] for name, item in found.items()} == met
+    assert met(found) == met(published["expectations"])
+
+
+def met(expectations: dict | None) -> dict | None:
+    """Which are met; None of seven classes, for which there are none."""
+    return expectations and {name: item["met"] for name, item in expectations.items()}
