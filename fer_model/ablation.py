@@ -129,7 +129,7 @@ STUDIES = {
         epochs=12,
         limit=12000,
         rows=_v2_to_v3(),
-        arguments=("--set", "together=true", "--set", "validation_fraction=0.2"),  # one split for all
+        arguments=("--set", "together=true", "--set", "validation_fraction=0.2"),  # one split for each seed
     ),
     "collapse": Study(
         "Does V1 collapse to one class? At which learning rates and seeds, and without class weights",
@@ -199,7 +199,7 @@ def run_study(
     failed = threading.Event()
 
     def train(index: int) -> dict:
-        if failed.is_set():  # a thread is free for the next row before the failure is seen below
+        if failed.is_set():
             raise CancelledError
         print(f"[{index + 1}/{len(keys)}] {study.rows[index].name}: {typed[index]}", flush=True)
         try:
@@ -229,19 +229,25 @@ def run_study(
     for index, (key, row) in enumerate(zip(keys, study.rows, strict=True)):
         if key in known:
             print(f"[{index + 1}/{len(keys)}] {row.name}: done before", flush=True)
+    error = None
     with ThreadPoolExecutor(jobs) as pool:
         missing = [pool.submit(train, index) for index, key in enumerate(keys) if key not in known]
         try:
             for done in as_completed(missing):
                 try:
                     found = done.result()
-                except CancelledError:  # the failure that is its reason may come later
+                except CancelledError:
+                    continue
+                except Exception as problem:  # those that run beside it come to their end, and count
+                    error = error or problem
                     continue
                 known[found["key"]] = found
                 write()
-        except BaseException:  # one failed, or Ctrl-C: those that run come to their end, others do not begin
-            pool.shutdown(wait=False, cancel_futures=True)
+        except BaseException:  # Ctrl-C
+            failed.set()
             raise
+    if error:
+        raise error
     return write()
 
 

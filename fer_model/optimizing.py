@@ -51,9 +51,8 @@ def make_average(model: nn.Module, recipe: Recipe) -> AveragedModel | None:
         return None
 
     def update(averages: list[Tensor], values: list[Tensor], count: Tensor) -> None:
-        step = int(average.n_averaged) + 1  # the first was copied, and is not seen here
+        step = int(average.n_averaged) + 1  # the first was copied, and is not seen here; `count` is on the device
         get_ema_multi_avg_fn(min(recipe.ema, step / (step + 9)))(averages, values, count)
 
     average = AveragedModel(model, multi_avg_fn=update, use_buffers=True)
-    average.n_averaged = average.n_averaged.cpu()  # where reading it does not wait for the device
     return average

@@ -234,9 +234,9 @@ def _study_of_many(result: dict, path: Path) -> None:
         ("validation_accuracy", "accuracy", _BLUE, "o"),
         ("validation_macro_recall", "macro recall", _ORANGE, "D"),
     ):
-        axes.plot([100 * row[key] for row in rows], places, marker, color=colour, label=f"validation {label}, %")
+        axes.plot([100 * row[key] for row in rows], places, marker, color=colour, label=f"validation {label}")
     axes.set_yticks(places, [row["name"] for row in rows], fontsize=9)
-    axes.set(xlabel=f"in the epoch with the best accuracy of {result['epochs']}")
+    axes.set(xlabel=f"percent, in the most accurate of {result['epochs']} epochs")
     axes.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=2, fontsize=9)
     figure.suptitle(result["question"], fontsize=10)

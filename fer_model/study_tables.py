@@ -35,10 +35,10 @@ def study_table(name: str, results: Path) -> str:
         )
         lines.append("| " + " | ".join(cells) + " |")
     missing = len(STUDIES[name].rows) - len(study["rows"])
-    images = study["rows"][0]["images"]
+    validation, train = (_span([row["images"][part] for row in study["rows"]]) for part in ("validation", "train"))
     lines.append(
-        f"\nPercent of {images['validation']:,} validation images, in the best of {study['epochs']} epochs over "
-        f"{images['train']:,} training images. One answer for all: a macro recall of {100 * ONE_ANSWER:.1f} % at most, "
+        f"\nPercent of {validation} validation images, in the best of {study['epochs']} epochs over "
+        f"{train} training images. One answer for all: a macro recall of {100 * ONE_ANSWER:.1f} % at most, "
         f"where a single answer scores {100 / len(EMOTIONS):.1f}. {_noise(name, study['rows'])} "
         f"{_where(study['rows'])}From `{output_file(name)}`, which `{study['command']}` writes."
         + (f" {missing} more rows are still to be trained." if missing else "")
@@ -48,7 +48,8 @@ def study_table(name: str, results: Path) -> str:
 
 def _noise(name: str, rows: list[dict]) -> str:
     """How far two rows may differ by chance: from the choice of images, and as trainings with other seeds did."""
-    errors = 200 * math.sqrt(2 * 0.25 / rows[0]["images"]["validation"])  # two standard errors, at 50 %
+    images = min(row["images"]["validation"] for row in rows)
+    errors = 200 * math.sqrt(2 * 0.25 / images)  # two standard errors, at 50 %
     same = defaultdict(list)
     arguments = {row.name: row.arguments for row in STUDIES[name].rows}
     for row in rows:
@@ -57,13 +58,24 @@ def _noise(name: str, rows: list[dict]) -> str:
     text = f"Differences below {errors:.1f} points may come from the choice of the validation images alone"
     if not repeated:
         return f"{text}; how much trainings differ by their seeds was not measured here."
-    return f"{text}; trainings that differ in nothing but their seeds are up to {max(repeated):.1f} points apart here."
+    return (
+        f"{text}; trainings that differ in nothing but their seeds, which also choose the validation images, are up to "
+        f"{max(repeated):.1f} points apart here."
+    )
 
 
 def _where(rows: list[dict]) -> str:
-    """A sentence about the accelerators that rows were trained on; none for processors."""
-    devices = sorted({row["device"] for row in rows if row.get("device", "cpu") != "cpu"})
-    return f"Trained on {' and '.join(devices)}. " if devices else ""
+    """A sentence about what trained the rows; none where they all ran on processors."""
+    devices = {row.get("device", "cpu") for row in rows}
+    if devices == {"cpu"}:
+        return ""
+    return f"Trained on {' and '.join(sorted(devices)).replace('cpu', 'a CPU')}. "
+
+
+def _span(counts: list[int]) -> str:
+    """A number, or the smallest and the largest of several."""
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _without_seed(arguments: tuple[str, ...]) -> tuple[str, ...]:

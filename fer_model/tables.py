@@ -140,18 +140,17 @@ def effort_table(results: Path) -> str:
                 published.append((title(version, classes), history))
                 if classes == len(EMOTIONS):
                     histories[version] = history
-    known = [history["run"] for _, history in published]
+    shown = [history["run"] for _, history in published]
     for name, history in published:
         lines.append(_effort_row(name, history))
-        before = []
-        for run in lineage(history):
-            if run["run"] not in known:
-                known.append(run["run"])
-                before.append(run)
-        lines += [_effort_row(f"on the way to {name}: {_run_name(run)}", run) for run in before]
-        if before:
-            flops = sum(epoch["training_flops"] for run in (history, *before) for epoch in run["epochs"])
-            lines.append(f"| {name} and all on its way | | {flops / 1e15:.2f} · 10¹⁵ | | | |")
+        runs = {json.dumps(run["run"]): run for run in lineage(history)}.values()  # each once
+        for run in runs:
+            if run["run"] not in shown:
+                shown.append(run["run"])
+                lines.append(_effort_row(f"on the way to {name}: {_run_name(run)}", run))
+        if len(runs) > 1:
+            flops = sum(epoch["training_flops"] for run in runs for epoch in run["epochs"])
+            lines.append(f"| {name} and all {len(runs) - 1} on its way | | {flops / 1e15:.2f} · 10¹⁵ | | | |")
     if "v2" in histories and "v3" in histories:
         file = results / "training_speed.json"
         speed = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None

@@ -4,6 +4,7 @@ import json
 import shlex
 import shutil
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -76,8 +77,10 @@ def test_rows_can_be_trained_at_once_and_none_begins_after_one_has_failed(tmp_pa
     def trained(row, *others):
         begun.append(row.name)
         both_are_there.wait(timeout=30)  # alone, a row would wait in vain
-        if row.name in "23":
+        if row.name == "2":
             raise TrainingError("failed")
+        if row.name == "3":
+            time.sleep(1)  # until "2" has failed
         return {"epochs": [epoch], "best_epoch": 1, "run": run}
 
     monkeypatch.setattr(ablation, "_trained", trained)
@@ -88,6 +91,7 @@ def test_rows_can_be_trained_at_once_and_none_begins_after_one_has_failed(tmp_pa
         ablation.run_study("s", ablation.Study("?", 1, None, tuple(rows)), *where, jobs=2)
     assert begun.count("0") == begun.count("1") == 1, "what stands in the result is not trained again"
     assert {"4", "5"}.isdisjoint(begun)
+    assert [row["name"] for row in json.loads(where[2].read_text())["rows"]] == ["0", "1", "3"]
 
 
 def test_a_row_is_trained_for_the_whole_budget_however_long_it_is():

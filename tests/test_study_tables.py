@@ -60,16 +60,18 @@ def test_what_seeds_alone_do_is_told_by_rows_that_differ_in_nothing_else(tmp_pat
     rows = [row(f"learning rate {name}", value, [0.2]) for name, value in accuracies.items()]
     write(tmp_path, "collapse", result(rows))
     text = study_table("collapse", tmp_path / "results")
-    assert "trainings that differ in nothing but their seeds are up to 5.0 points apart here" in text
+    assert "their seeds, which also choose the validation images, are up to 5.0 points apart here" in text
 
 
 def test_the_accelerators_of_a_study_are_named_and_processors_are_not(tmp_path):
     rows = [row(name, 0.3, [0.2]) | {"device": "cpu"} for name in ("V1 as designed", "V1, seed 1")]
     write(tmp_path, "v1-to-v2", result(rows))
     assert "Trained on" not in study_table("v1-to-v2", tmp_path / "results")
-    rows[1]["device"] = "Some GPU"
+    rows[1] |= {"device": "Some GPU", "images": {"train": 81, "validation": 19}}
     write(tmp_path, "v1-to-v2", result(rows))
-    assert " Trained on Some GPU. " in study_table("v1-to-v2", tmp_path / "results")
+    text = study_table("v1-to-v2", tmp_path / "results")
+    assert " Trained on Some GPU and a CPU. " in text
+    assert "Percent of 19 to 20 validation images, in the best of 2 epochs over 80 to 81 training images" in text
 
 
 def test_a_study_is_drawn_however_many_rows_it_has(tmp_path):

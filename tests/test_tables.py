@@ -44,11 +44,11 @@ def test_every_run_on_the_way_to_a_version_has_a_row_of_its_own_and_all_together
     assert rows == [
         "| V3 | 1 thousand | 2.00 · 10¹⁵ | 2 | float32, compiled | Some CPU, 2 threads |",
         "| on the way to V3: V3, 2 epochs | 2 thousand | 2.00 · 10¹⁵ | 2 | float32, compiled | Some GPU |",
-        "| V3 and all on its way | | 4.00 · 10¹⁵ | | | |",
+        "| V3 and all 1 on its way | | 4.00 · 10¹⁵ | | | |",
     ]
 
 
-def test_what_a_version_learned_from_counts_once_and_not_where_it_stands_as_a_version(tmp_path):
+def test_what_a_version_learned_from_counts_once_and_has_no_second_row_where_it_is_a_version(tmp_path):
     v2, before, teacher, v3 = (history(v, [0.5, 0.6], 1e15, 60) for v in ("v2", "v2", "v3", "v3"))
     for seed, run in enumerate((v2, before, teacher, v3)):
         run["run"]["seed"] = seed
@@ -62,7 +62,7 @@ def test_what_a_version_learned_from_counts_once_and_not_where_it_stands_as_a_ve
         "| V3 | 2",
         "| on the way to V3: V3, 2 epochs | 4",
         "| on the way to V3: V2, 2 epochs | 2",
-        "| V3 and all on its way | | 6.00 · 10¹⁵ | | | |",
+        "| V3 and all 3 on its way | | 8.00 · 10¹⁵ | | | |",
     ]
 
 
