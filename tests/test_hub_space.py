@@ -25,7 +25,8 @@ import pickle
 
 def GPU(function):
     def on_gpu(*arguments):
-        print("on a GPU:", function.__name__, flush=True)
+        # in one piece, or what the server prints meanwhile may come between
+        print(f"on a GPU: {function.__name__}\\n", end="", flush=True)
         return pickle.loads(pickle.dumps(function(*pickle.loads(pickle.dumps(arguments)))))
     return on_gpu
 '''
