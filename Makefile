@@ -32,5 +32,5 @@ SPACE_NEEDS = 'app.py' 'README.md' 'LICENSE' 'requirements.txt' 'docs/*.png' 'do
 
 space:
 	$(if $(SPACE),,$(error say which: make space SPACE=user/name))
-	$(HF) upload $(SPACE) . --repo-type space $(SPACE_NEEDS:%=--include %) --exclude '*.pyc' \
-		--exclude '*/checkpoints/*' --exclude 'results/*-7/models/*.safetensors' --delete 'fer_model/*' --commit-message 'Update the Space'
+	$(HF) upload $(SPACE) . --repo-type space $(SPACE_NEEDS:%=--include %) --exclude '*.pyc' --exclude '*/checkpoints/*' \
+		--exclude 'results/*-7/models/*.safetensors' --delete 'fer_model/*' --commit-message 'Update the Space'

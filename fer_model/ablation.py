@@ -229,25 +229,18 @@ def run_study(
     for index, (key, row) in enumerate(zip(keys, study.rows, strict=True)):
         if key in known:
             print(f"[{index + 1}/{len(keys)}] {row.name}: done before", flush=True)
-    error = None
     with ThreadPoolExecutor(jobs) as pool:
         missing = [pool.submit(train, index) for index, key in enumerate(keys) if key not in known]
         try:
             for done in as_completed(missing):
-                try:
-                    found = done.result()
-                except CancelledError:
-                    continue
-                except Exception as problem:  # those that run beside it come to their end, and count
-                    error = error or problem
-                    continue
-                known[found["key"]] = found
-                write()
+                if done.exception() is None:  # also of those that ran beside one that failed
+                    known[done.result()["key"]] = done.result()
+                    write()
         except BaseException:  # Ctrl-C
             failed.set()
             raise
-    if error:
-        raise error
+    for done in missing:
+        done.result()  # raises the first failure; what it kept from beginning comes after it
     return write()
 
 

@@ -22,7 +22,6 @@ class Effort(NamedTuple):
     images: int
     size: int  # pixels a side
     flops: float
-    seconds: float  # on a machine that may have done other work, and may not be another run's
 
 
 def results_table(results: Path) -> str:
@@ -114,8 +113,13 @@ def heat_maps_sentence(results: Path) -> str:
 
 def _measured(results: Path) -> Iterator[tuple[Path, dict]]:
     """Folder and metrics of every version that has been measured; those of seven classes last."""
+    return _published(results, "metrics.json")
+
+
+def _published(results: Path, name: str) -> Iterator[tuple[Path, dict]]:
+    """Folder and content of every version's JSON file of this name, where there is one; those of seven classes last."""
     for folder in (results / folder_name(version, classes) for classes in COUNTS for version in CONFIGS):
-        file = folder / "metrics.json"
+        file = folder / name
         if file.is_file():
             yield folder, json.loads(file.read_text(encoding="utf-8"))
 
@@ -131,35 +135,27 @@ def effort_table(results: Path) -> str:
     version that stands here.
     """
     lines = ["| | images shown | FLOPs | minutes | precision | processor |", "|---|---|---|---|---|---|"]
-    histories, published = {}, []
-    for classes in COUNTS:
-        for version in CONFIGS:
-            file = results / folder_name(version, classes) / "history.json"
-            if file.is_file():
-                history = json.loads(file.read_text(encoding="utf-8"))
-                published.append((title(version, classes), history))
-                if classes == len(EMOTIONS):
-                    histories[version] = history
-    shown = [history["run"] for _, history in published]
-    for name, history in published:
+    histories = {_run_title(history): history for _, history in _published(results, "history.json")}
+    shown = [history["run"] for history in histories.values()]
+    for name, history in histories.items():
         lines.append(_effort_row(name, history))
         runs = {json.dumps(run["run"]): run for run in lineage(history)}.values()  # each once
         for run in runs:
             if run["run"] not in shown:
                 shown.append(run["run"])
-                lines.append(_effort_row(f"on the way to {name}: {_run_name(run)}", run))
+                lines.append(_effort_row(f"on the way to {name}: {_run_title(run)}, {len(run['epochs'])} epochs", run))
         if len(runs) > 1:
             flops = sum(epoch["training_flops"] for run in runs for epoch in run["epochs"])
             lines.append(f"| {name} and all {len(runs) - 1} on its way | | {flops / 1e15:.2f} · 10¹⁵ | | | |")
-    if "v2" in histories and "v3" in histories:
+    if "V2" in histories and "V3" in histories:
         file = results / "training_speed.json"
         speed = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-        sentences = [_overtaking(histories["v2"], histories["v3"], "V3", speed)]
+        sentences = [_overtaking(histories["V2"], histories["V3"], "V3", speed)]
         short = results / QUICK / "history.json"
         if short.is_file():
             history = json.loads(short.read_text(encoding="utf-8"))
             name = f"A training of V3 over {len(history['epochs'])} epochs (`results/{QUICK}/history.json`)"
-            sentences.append(_overtaking(histories["v2"], history, name, speed))
+            sentences.append(_overtaking(histories["V2"], history, name, speed))
         if speed:
             compiled = "compiled" if speed["compile"] else "not compiled"
             sentences.append(f"Time: at the pace of each, {compiled}, side by side (`results/training_speed.json`).")
@@ -169,11 +165,9 @@ def effort_table(results: Path) -> str:
 
 def _effort_row(name: str, history: dict) -> str:
     """Of one run alone, without those before it."""
-    efforts = _efforts({**history, "earlier": []})
-    shown, flops, seconds = (
-        sum(getattr(effort, part) for effort in efforts) for part in ("images", "flops", "seconds")
-    )
-    run = history["run"]
+    run, epochs = history["run"], history["epochs"]
+    shown = len(epochs) * run["images"]["train"]
+    flops, seconds = (sum(epoch[part] for epoch in epochs) for part in ("training_flops", "seconds"))
     machine = run["environment"]
     where = f"{machine['processor']}, {machine['threads']} threads" if machine["device"] == "cpu" else machine["device"]
     precision = {"no": "float32", "bf16": "bfloat16"}.get(run["mixed_precision"], run["mixed_precision"])
@@ -184,14 +178,14 @@ def _effort_row(name: str, history: dict) -> str:
     )
 
 
-def _run_name(history: dict) -> str:
-    return f"{title(history['run']['version'], history['run']['classes'])}, {len(history['epochs'])} epochs"
+def _run_title(history: dict) -> str:
+    return title(history["run"]["version"], history["run"]["classes"])
 
 
 def _efforts(history: dict) -> list[Effort]:
     """Of all epochs of all runs, in order."""
     return [
-        Effort(run["run"]["images"]["train"], epoch["size"], epoch["training_flops"], epoch["seconds"])
+        Effort(run["run"]["images"]["train"], epoch["size"], epoch["training_flops"])
         for run in (*history["earlier"], history)
         for epoch in run["epochs"]
     ]
