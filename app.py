@@ -31,8 +31,8 @@ except ImportError:
 import torch
 
 from fer_model.allocator import share_arenas
-from fer_model.demo.look import CSS, JS, theme
 from fer_model.demo.page import build_page
+from fer_model.demo.theme import CSS, JS, theme
 from fer_model.demo.versions import Versions
 from fer_model.errors import FERError, ModelError
 

@@ -11,7 +11,7 @@ card it fills (for a Hub model: results/user--name, and no card; for another fol
 Runs in float32; on a CPU the same machine gives the same digits.
 """
 
-# This script has the name of the Hugging Face library `evaluate`; see fer_model/hf_evaluate.py.
+# This script has the name of the Hugging Face library `evaluate`; see fer_model/evaluation/hf_evaluate.py.
 
 import argparse
 import json
@@ -21,15 +21,18 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from fer_model import cli, data, duplicates, hub, measuring
+from fer_model import cli
 from fer_model.allocator import keep_freed_memory
 from fer_model.configs import CONFIGS
+from fer_model.data import duplicates, fer2013
 from fer_model.errors import FERError
-from fer_model.expectations import check_expectations
+from fer_model.evaluation import measure
+from fer_model.evaluation.expectations import check_expectations
+from fer_model.hub import push
 from fer_model.machine import environment, share_cores
+from fer_model.model.network import FERModel
+from fer_model.model.tta import VIEWS
 from fer_model.model_facts import weights_digest
-from fer_model.modeling import FERModel
-from fer_model.views import VIEWS
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -70,30 +73,30 @@ def main(args: argparse.Namespace) -> dict:
     if args.limit is not None and args.output_dir is None:
         raise FERError("--limit gives a try-out, not a result: say with --output-dir where it may go.")
     _check_push(args, source, output_dir, accelerator)
-    revision = hub.commit_of(source, args.revision) if args.push_results else args.revision
+    revision = push.commit_of(source, args.revision) if args.push_results else args.revision
     model = FERModel.from_pretrained(source, revision=revision)
     test = cli.load_split(args, "test", accelerator, len(model.class_names))
-    test = data.limited(test, args.limit, seed=0)
+    test = fer2013.limited(test, args.limit, seed=0)
     history = _history_beside(source)
     twins = duplicates.rows_with_twin_in_train(Path("results") / "data.json", test)
     started = time.perf_counter()
-    logits, labels = measuring.predict_all(model, test, accelerator)
+    logits, labels = measure.predict_all(model, test, accelerator)
     plain_seconds = time.perf_counter() - started
     tta = None
     if args.tta:
         started = time.perf_counter()
-        over_views, _ = measuring.predict_all(model, test, accelerator, args.tta)
+        over_views, _ = measure.predict_all(model, test, accelerator, args.tta)
         cost = (time.perf_counter() - started) / plain_seconds
-        scores = measuring.measure(model.probabilities(over_views), labels, test.usage, twins)
+        scores = measure.measure(model.probabilities(over_views), labels, test.usage, twins)
         tta = {"views": args.tta, "passes": VIEWS[args.tta], "times_the_seconds_of_plain": cost, **scores}
     if not accelerator.is_main_process:
         return {}
-    heat_maps = measuring.mean_heat_maps(model.to(accelerator.device), test, logits)
-    scores = measuring.measure(model.probabilities(logits), labels, test.usage, twins)
+    heat_maps = measure.mean_heat_maps(model.to(accelerator.device), test, logits)
+    scores = measure.measure(model.probabilities(logits), labels, test.usage, twins)
     metrics = {
         **scores,
         "expectations": check_expectations(scores, history),
-        "calibration": measuring.calibration(model, logits, labels),
+        "calibration": measure.calibration(model, logits, labels),
         "heat_maps": {"recognised": heat_maps.images, "empty": heat_maps.empty},
         "tta": tta,
         "model": source,
@@ -103,17 +106,17 @@ def main(args: argparse.Namespace) -> dict:
         "command": _command(args, accelerator.num_processes),
         "environment": environment(accelerator.device),
     }
-    measuring.draw(model, test, logits, metrics, heat_maps, history, output_dir / "visualizations")
+    measure.draw(model, test, logits, metrics, heat_maps, history, output_dir / "visualizations")
     output_dir.mkdir(parents=True, exist_ok=True)
     (output_dir / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     if (output_dir / "models").is_dir():
-        hub.write_card(output_dir)
+        push.write_card(output_dir)
     _print(metrics)
     print(f"written: {output_dir / 'metrics.json'}, {output_dir / 'visualizations'}")
     if args.push_to_hub:
-        print(hub.push_folder(output_dir, args.push_to_hub, args.private))
+        print(push.push_folder(output_dir, args.push_to_hub, args.private))
     if args.push_results:
-        print(hub.push_results(source, args.revision, revision, model, metrics))
+        print(push.push_results(source, args.revision, revision, model, metrics))
     return metrics
 
 
@@ -126,10 +129,10 @@ def _check_push(args: argparse.Namespace, source: str, output_dir: Path, acceler
     if args.push_results and args.limit is not None:
         raise FERError("--limit gives a try-out, not a result: leave out --push-results.")
     if accelerator.is_main_process and args.push_to_hub:
-        hub.prepare_push(args.push_to_hub, args.private)
+        push.prepare_push(args.push_to_hub, args.private)
     if accelerator.is_main_process and args.push_results:
-        hub.prepare_push(source)
-        hub.require_branch(source, args.revision)
+        push.prepare_push(source)
+        push.require_branch(source, args.revision)
 
 
 def _output_dir(source: str) -> Path:

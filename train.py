@@ -20,14 +20,16 @@ from pathlib import Path
 
 import torch
 
-from fer_model import cli, losses, plots, training
+from fer_model import cli
 from fer_model.configs import CONFIGS, Recipe, changed, folder_name
+from fer_model.data.splits import validation_split
 from fer_model.errors import TrainingError
-from fer_model.hub import prepare_push, push_folder, write_card
+from fer_model.evaluation import plots
+from fer_model.hub.push import prepare_push, push_folder, write_card
 from fer_model.labels import COUNTS, EMOTIONS
-from fer_model.splitting import validation_split
-from fer_model.starting import starting_point
-from fer_model.teaching import load_teachers
+from fer_model.training import fit, losses
+from fer_model.training.distillation import load_teachers
+from fer_model.training.warm_start import starting_point
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -99,7 +101,7 @@ def main(args: argparse.Namespace) -> dict:
     if any(Path(teacher).resolve() == (output_dir / "models").resolve() for teacher in args.teacher):
         raise TrainingError(f"--teacher {output_dir / 'models'} would be replaced; choose another --output-dir.")
     output_dir.mkdir(parents=True, exist_ok=True)
-    accelerator = training.make_accelerator(
+    accelerator = fit.make_accelerator(
         output_dir, args.seed, compile=args.compile, tracker=args.tracker, threads=args.threads
     )
     if args.push_to_hub and accelerator.is_main_process:
@@ -124,7 +126,7 @@ def main(args: argparse.Namespace) -> dict:
     )
     if args.tracker:
         accelerator.init_trackers("fer", config={"version": args.version, "lr": recipe.lr, "seed": args.seed})
-    history = training.fit(
+    history = fit.fit(
         start,
         train,
         validation,

@@ -1,6 +1,6 @@
 """Facial-expression recognition: six classes, trained on FER2013, with Grad-CAM."""
 
-from fer_model.modeling import FERModel
-from fer_model.pipeline import FERPipeline
+from fer_model.inference.pipeline import FERPipeline
+from fer_model.model.network import FERModel
 
 __all__ = ["FERModel", "FERPipeline"]

@@ -10,12 +10,13 @@ import logging
 import sys
 from pathlib import Path
 
-from fer_model import batch, cli
+from fer_model import cli
 from fer_model.errors import ImageError
-from fer_model.hub import push_folder
-from fer_model.hub_files import default_model
-from fer_model.pipeline import FERPipeline
-from fer_model.views import VIEWS
+from fer_model.hub.download import default_model
+from fer_model.hub.push import push_folder
+from fer_model.inference import bulk
+from fer_model.inference.pipeline import FERPipeline
+from fer_model.model.tta import VIEWS
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -28,7 +29,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "predict",
         help="recognise every face in pictures and films, as a CSV table",
         description="Recognise every face in pictures and films. Columns: "
-        f"{', '.join(batch.COLUMNS)}, and neutral where the model knows it.",
+        f"{', '.join(bulk.COLUMNS)}, and neutral where the model knows it.",
     )
     predict.add_argument("paths", nargs="+", metavar="PATH", help="pictures, films, zips, folders or quoted globs")
     predict.add_argument("--csv", type=Path, metavar="FILE", help="where the table goes (default: the terminal)")
@@ -51,15 +52,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def _predict(args: argparse.Namespace) -> None:
     logging.basicConfig(format="%(message)s")
-    files = batch.find_files(args.paths)
+    files = bulk.find_files(args.paths)
     pipeline = FERPipeline.from_pretrained(args.model or default_model(Path("results")), views=args.views)
-    found = batch.items(files, args.every)
+    found = bulk.items(files, args.every)
     if args.csv:  # a bar would get between the rows on the terminal
-        found = batch.with_progress(found, files, args.every)
+        found = bulk.with_progress(found, files, args.every)
         args.csv.parent.mkdir(parents=True, exist_ok=True)
-    table = batch.rows(pipeline, found, whole_picture=args.whole_picture, maps=args.gradcam)
+    table = bulk.rows(pipeline, found, whole_picture=args.whole_picture, maps=args.gradcam)
     with args.csv.open("w", newline="", encoding="utf-8") if args.csv else contextlib.nullcontext(sys.stdout) as file:
-        count = batch.write_table(file, table, pipeline.model.class_names)
+        count = bulk.write_table(file, table, pipeline.model.class_names)
     if not count:
         raise ImageError("None of these files could be read.")
 

@@ -14,7 +14,7 @@ def share_arenas(count: int = 2) -> None:
 
     By default each thread gets one of its own, up to eight a core, and keeps what it has freed. Requests are answered
     by whichever thread is free, so memory would grow for hours: by about 100 MB in 1,000 photos, measured on two cores
-    (`python docs/demo_speed.py --only memory`, before and after).
+    (`python scripts/demo_speed.py --only memory`, before and after).
     """
     _set({_M_ARENA_MAX: count})
 
@@ -23,7 +23,7 @@ def keep_freed_memory() -> None:
     """Keep freed memory for the next batch, for a program that works through batches and ends.
 
     By default every large tensor goes back to the kernel, which then clears each page of the next one; what that
-    costs: docs/memory_speed.py.
+    costs: scripts/memory_speed.py.
     """
     _set({_M_TRIM_THRESHOLD: -1, _M_MMAP_MAX: 0})  # never give back, nor take large blocks one by one
 

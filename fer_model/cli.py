@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from fer_model.configs import DEFAULT_DATASET
 from fer_model.errors import FERError
-from fer_model.hub_errors import is_disk_full
+from fer_model.hub.errors import is_disk_full
 
 if TYPE_CHECKING:  # an installed package has neither: only training and measuring need them
     from accelerate import Accelerator
 
-    from fer_model.data import FERData
+    from fer_model.data.fer2013 import FERData
 
 
 def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,12 +35,12 @@ def add_push_arguments(parser: argparse.ArgumentParser, what: str) -> None:
 
 def load_split(args: argparse.Namespace, split: str, accelerator: "Accelerator", classes: int) -> "FERData":
     """The split of --dataset; one process of each machine downloads, the others read its cache."""
-    from fer_model import data
+    from fer_model.data import fer2013
 
     logging.basicConfig(format="%(message)s")
     logging.getLogger("fer_model").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
     with accelerator.local_main_process_first():
-        return data.load_fer(
+        return fer2013.load_fer(
             args.dataset,
             split,
             revision=args.dataset_revision,

@@ -5,7 +5,7 @@ import hashlib
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from fer_model.modeling import FERModel
+from fer_model.model.network import FERModel
 
 
 def weights_digest(model: FERModel) -> str:

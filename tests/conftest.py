@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from helpers import ROOT
+
 # A cache of the tests' own, so that they neither depend on this machine's nor fill it. It must be set
 # here: huggingface_hub and datasets read it when they are imported, which the test files do.
 _cache = tempfile.mkdtemp(prefix="fer-tests-")
@@ -20,10 +22,10 @@ for _name in ("HF_HUB_CACHE", "HF_DATASETS_CACHE"):  # these would win over HF_H
 # these import huggingface_hub
 from PIL import Image  # noqa: E402
 
-from fer_model.modeling import FERModel  # noqa: E402
-from fer_model.pipeline import FERPipeline  # noqa: E402
-from hub_client import HubUser  # noqa: E402
-from hub_server import running_hub  # noqa: E402
+from fer_model.inference.pipeline import FERPipeline  # noqa: E402
+from fer_model.model.network import FERModel  # noqa: E402
+from helpers.hub_client import HubUser  # noqa: E402
+from helpers.hub_server import running_hub  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -56,4 +58,4 @@ def pipeline() -> FERPipeline:
 @pytest.fixture(scope="module")
 def photo() -> Image.Image:
     """A face and its smaller, mirrored copy, RGB."""
-    return Image.open(Path(__file__).parent.parent / "examples" / "two_faces.jpg").convert("RGB")
+    return Image.open(ROOT / "examples" / "two_faces.jpg").convert("RGB")

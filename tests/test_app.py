@@ -24,16 +24,17 @@ from gradio_client import Client, handle_file
 from PIL import Image
 
 import app as demo
-from app_fixture import EXAMPLES, ROOT, running_app
-from app_visitors import Answer, Visitor, call_tool
 from fer_model import FERModel
-from fer_model.demo import visitors
-from fer_model.demo.visitors import GONE, for_visitors
+from fer_model.demo import privacy
+from fer_model.demo.privacy import GONE, for_visitors
 from fer_model.errors import ModelError
-from fer_model.hub_files import default_model
+from fer_model.hub.download import default_model
 from fer_model.images import MAX_PIXELS
+from fer_model.inference.pipeline import NO_FACE
 from fer_model.labels import EMOTIONS
-from fer_model.pipeline import NO_FACE
+from helpers import EXAMPLES, ROOT
+from helpers.app import running_app
+from helpers.visitors import Answer, Visitor, call_tool
 
 
 @pytest.fixture(scope="module")
@@ -282,8 +283,8 @@ def test_an_unforeseen_failure_in_the_middle_of_a_film_hides_its_cause_too(caplo
 FORGET_AFTER, KEEP_SECONDS = 3, 14
 
 HURRY = f"""
-import fer_model.demo.visitors as visitors
-visitors.FORGET_AFTER, visitors.KEEP_SECONDS, visitors.DELETE_EVERY = {FORGET_AFTER}, {KEEP_SECONDS}, 1
+import fer_model.demo.privacy as visitors
+privacy.FORGET_AFTER, privacy.KEEP_SECONDS, privacy.DELETE_EVERY = {FORGET_AFTER}, {KEEP_SECONDS}, 1
 import app
 app.main(app.parse_args())
 """
@@ -531,10 +532,10 @@ def test_what_gradio_remembers_of_a_visitor_is_dropped_soon_after_they_have_left
     page, holder = gradio.Blocks(), StateHolder()
     page.state_session_capacity = 100
     holder.set_blocks(page)
-    idle = {"here": 0, "pausing": visitors.KEEP_SECONDS - 5, "asleep": visitors.KEEP_SECONDS + 5}
-    idle |= {"just left": visitors.FORGET_AFTER - 5, "gone": visitors.FORGET_AFTER + 5}
+    idle = {"here": 0, "pausing": privacy.KEEP_SECONDS - 5, "asleep": privacy.KEEP_SECONDS + 5}
+    idle |= {"just left": privacy.FORGET_AFTER - 5, "gone": privacy.FORGET_AFTER + 5}
     for name, seconds in idle.items():
         holder[name].is_closed = name in ("just left", "gone")
         holder.time_last_used[name] = datetime.now() - timedelta(seconds=seconds)
-    visitors._forget_sessions_of(page)
+    privacy._forget_sessions_of(page)
     assert set(holder.session_data) == set(holder.time_last_used) == {"here", "pausing", "just left"}

@@ -13,17 +13,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fer_model.augment import preprocess
-from fer_model.data import load_fer
-from fer_model.hub_files import trained_models
+from fer_model.data.augment import preprocess
+from fer_model.data.fer2013 import load_fer
+from fer_model.data.splits import validation_split
+from fer_model.evaluation.predict import EVALUATION_BATCH
+from fer_model.hub.download import trained_models
 from fer_model.labels import EMOTIONS
-from fer_model.modeling import FERModel
-from fer_model.predicting import EVALUATION_BATCH
-from fer_model.splitting import validation_split
-from hub_server import Fault
-from synthetic import draw_faces, image_table, usages, write_parquet
+from fer_model.model.network import FERModel
+from helpers import ROOT
+from helpers.hub_server import Fault
+from helpers.synthetic import draw_faces, image_table, usages, write_parquet
 
-ROOT = Path(__file__).parent.parent
 TRAIN_FACES, TEST_FACES = 8, 5  # of each class
 
 

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import gradio as gr
 
-from fer_model.demo.about import about_tab, picture_folders
-from fer_model.demo.clips import Clips, clips_tab
-from fer_model.demo.live import live_tab
-from fer_model.demo.network import Network
-from fer_model.demo.photo import photo_tab
-from fer_model.demo.programs import endpoints
+from fer_model.demo.api import endpoints
+from fer_model.demo.gpu import Network
+from fer_model.demo.privacy import KEEP_SECONDS, PRIVACY
+from fer_model.demo.tabs.about import about_tab, picture_folders
+from fer_model.demo.tabs.bulk import Clips, clips_tab
+from fer_model.demo.tabs.live import live_tab
+from fer_model.demo.tabs.photo import photo_tab
 from fer_model.demo.versions import Versions
-from fer_model.demo.visitors import KEEP_SECONDS, PRIVACY
 
 
 def build_page(versions: Versions, examples: list[Path], on_gpu: Callable = lambda function: function) -> gr.Blocks:

@@ -4,9 +4,9 @@ import threading
 from pathlib import Path
 
 from fer_model.errors import ImageError, ModelError
-from fer_model.hub_files import default_model, trained_models
+from fer_model.hub.download import default_model, trained_models
+from fer_model.inference.pipeline import FERPipeline
 from fer_model.labels import EMOTIONS
-from fer_model.pipeline import FERPipeline
 
 
 class Versions:

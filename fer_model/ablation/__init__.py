@@ -1,0 +1,1 @@
+"""Studies: short trainings that differ in one change."""

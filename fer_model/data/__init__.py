@@ -1,0 +1,1 @@
+"""FER2013 in; labelled faces, split and augmented, out."""

@@ -1,0 +1,222 @@
+"""FER2013 holds many photos more than once. This finds them: exact copies, and near ones by correlation.
+
+    python -m fer_model.duplicates --dataset ../shared/data/fer2013       # writes results/data.json
+
+Counts copies within and across FER2013's three parts, how often copies carry different labels, and
+blank images, which are counted as nobody's copies. No picture is written. Two minutes on two cores.
+"""
+
+import argparse
+import hashlib
+import json
+import shlex
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from fer_model import cli
+from fer_model.configs import TWIN
+from fer_model.data.fer2013 import FERData, load_fer
+from fer_model.errors import DataError
+from fer_model.labels import EMOTIONS, EMOTIONS_WITH_NEUTRAL
+
+THRESHOLDS = (0.90, 0.93, 0.95, 0.97, 0.99)
+
+PARTS = ("Training", "PublicTest", "PrivateTest")
+
+TEST_SETS = {"six_class_test": 6, "seven_class_test": 7}
+"""What data.json calls the test set of so many classes."""
+
+_BLOCK = 2048  # images on either side of one matrix product
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of near copies. first < second: indices, int64 (P,). correlation: float32 (P,). mirrored: bool (P,)."""
+
+    first: Tensor
+    second: Tensor
+    correlation: Tensor
+    mirrored: Tensor
+
+    def above(self, threshold: float) -> "Pairs":
+        return self.where(self.correlation >= threshold)
+
+    def where(self, mask: Tensor) -> "Pairs":
+        return Pairs(self.first[mask], self.second[mask], self.correlation[mask], self.mirrored[mask])
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+
+def blank(images: Tensor) -> Tensor:
+    """Which images have one grey value only: bool (N,)."""
+    flat = images.flatten(1)
+    return flat.amax(dim=1) == flat.amin(dim=1)
+
+
+def exact_groups(images: Tensor) -> list[list[int]]:
+    """Indices of images that are equal in every pixel, for every picture that occurs more than once."""
+    found: dict[bytes, list[int]] = defaultdict(list)
+    for index, image in enumerate(images):
+        found[image.numpy().tobytes()].append(index)
+    return [members for members in found.values() if len(members) > 1]
+
+
+def near_pairs(images: Tensor, threshold: float, progress: bool = False) -> Pairs:
+    """All pairs whose Pearson correlation over pixels, as they are or with one mirrored, reaches `threshold`.
+
+    Blank images, which correlate with nothing, are in no pair.
+
+    Args:
+        images: uint8 (N, 1, H, W). threshold: above 0.
+    """
+    vectors = _unit_vectors(images)
+    mirrored = _unit_vectors(images.flip(-1))
+    found = []
+    starts = range(0, len(vectors), _BLOCK)
+    blocks = [(a, b) for a in starts for b in starts if b >= a]
+    for a, b in tqdm(blocks, desc="comparing", unit="block", disable=not progress, leave=False):
+        straight = vectors[a : a + _BLOCK] @ vectors[b : b + _BLOCK].T
+        flipped = vectors[a : a + _BLOCK] @ mirrored[b : b + _BLOCK].T
+        best = torch.maximum(straight, flipped)
+        i, j = (best >= threshold).nonzero(as_tuple=True)
+        later = a + i < b + j
+        i, j = i[later], j[later]
+        found.append((a + i, b + j, best[i, j], flipped[i, j] > straight[i, j]))
+    first, second, correlation, is_mirrored = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return Pairs(first, second, correlation.clamp(max=1.0), is_mirrored)
+
+
+def photo_groups(count: int, pairs: Pairs) -> Tensor:
+    """For each of `count` images the smallest index among the images it is joined to by pairs: int64 (count,)."""
+    parent = list(range(count))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]  # path halving
+            index = parent[index]
+        return index
+
+    for a, b in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True):
+        a, b = root(a), root(b)
+        parent[max(a, b)] = min(a, b)
+    return torch.tensor([root(index) for index in range(count)])
+
+
+def fingerprint(images: Tensor) -> str:
+    """SHA-256 over the pixels: whether two test sets are the same one."""
+    return hashlib.sha256(images.numpy().tobytes()).hexdigest()
+
+
+def rows_with_twin_in_train(file: Path, test: FERData) -> Tensor | None:
+    """Which images of a test set have a twin among the training images of its six or seven classes: bool (N,).
+
+    None where `file`, a data.json, is not there or is about another test set.
+    """
+    if not file.is_file():
+        return None
+    data = json.loads(file.read_text(encoding="utf-8"))
+    known = {data[key]["sha256"]: data[key] for key in TEST_SETS if key in data}
+    found = known.get(fingerprint(test.images))
+    if found is None:
+        return None
+    mask = torch.zeros(len(test), dtype=torch.bool)
+    mask[found["rows_with_twin_in_train"]] = True
+    return mask
+
+
+def _unit_vectors(images: Tensor) -> Tensor:
+    """Pixels less their mean, scaled to length 1: the dot product of two rows is their correlation. (N, H * W)"""
+    flat = images.flatten(1).float()
+    centred = flat - flat.mean(dim=1, keepdim=True)
+    return centred / centred.norm(dim=1, keepdim=True).clamp(min=1e-6)
+
+
+def study(train: FERData, test: FERData, progress: bool = False) -> dict:
+    """All counts. Both parts hold their neutral images (label 6) too, and `usage` of the test part its two halves."""
+    if test.usage is None:
+        raise DataError("The test rows do not say which are PublicTest and which PrivateTest (a column usage).")
+    images = torch.cat([train.images, test.images])
+    labels = torch.cat([train.labels, test.labels])
+    part = torch.tensor([0] * len(train) + [PARTS.index(name) for name in test.usage])
+    pairs = near_pairs(images, min(THRESHOLDS), progress)
+    six = labels < len(EMOTIONS)
+    blanks = blank(images)
+    groups = [members for members in exact_groups(images) if not blanks[members[0]]]  # as in `near_pairs`
+    copies = Pairs(*_all_pairs(groups))
+    twins = pairs.above(TWIN)
+    return {
+        "images": {name: int((part == index).sum()) for index, name in enumerate(PARTS)},
+        "images_six_classes": {name: int(((part == index) & six).sum()) for index, name in enumerate(PARTS)},
+        "blank": {name: int((blanks & (part == index)).sum()) for index, name in enumerate(PARTS)},
+        "exact": {
+            "groups": len(groups),
+            "extra_copies": sum(len(members) - 1 for members in groups),
+            **_counts(copies, labels, part, six),
+        },
+        "near": {f"{threshold:.2f}": _counts(pairs.above(threshold), labels, part, six) for threshold in THRESHOLDS},
+        "twin_threshold": TWIN,
+        **{key: _test_set(images, part, twins, labels < classes) for key, classes in TEST_SETS.items()},
+    }
+
+
+def _test_set(images: Tensor, part: Tensor, twins: Pairs, known: Tensor) -> dict:
+    """The fingerprint of a test set, and its rows with a twin in train, numbered as `load_fer` gives them.
+
+    Args:
+        known: which images are of its classes, bool (N,); the others are in neither part.
+    """
+    tested = (part > 0) & known
+    position = torch.full((len(images),), -1)
+    position[tested] = torch.arange(int(tested.sum()))
+    leaked = torch.zeros(len(images), dtype=torch.bool)
+    leaked[twins.second[(part[twins.first] == 0) & (part[twins.second] > 0) & known[twins.first]]] = True
+    return {"sha256": fingerprint(images[tested]), "rows_with_twin_in_train": position[leaked & tested].tolist()}
+
+
+def _all_pairs(groups: list[list[int]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    found = [(a, b) for members in groups for i, a in enumerate(members) for b in members[i + 1 :]]
+    first, second = torch.tensor(found, dtype=torch.int64).reshape(-1, 2).T
+    return first, second, torch.ones(len(found)), torch.zeros(len(found), dtype=torch.bool)
+
+
+def _counts(pairs: Pairs, labels: Tensor, part: Tensor, six: Tensor) -> dict:
+    """Pairs by the parts they join, how many disagree in label, and test images with a copy in the training set."""
+    joined = torch.stack([part[pairs.first], part[pairs.second]]).sort(dim=0).values
+    between = Counter(zip(*joined.tolist(), strict=True))
+    crossing = pairs.where((part[pairs.first] == 0) & (part[pairs.second] > 0))
+    in_six = crossing.where(six[crossing.first] & six[crossing.second])
+    return {
+        "pairs": len(pairs),
+        "mirrored": int(pairs.mirrored.sum()),
+        "different_label": int((labels[pairs.first] != labels[pairs.second]).sum()),
+        "pairs_between": {f"{PARTS[a]}, {PARTS[b]}": count for (a, b), count in sorted(between.items())},
+        "test_images_with_one_in_train": len(crossing.second.unique()),
+        "test_images_with_one_in_train_six_classes": len(in_six.second.unique()),
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m fer_model.duplicates", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    # without a default, because the usual copy on the Hub has no column `usage`
+    parser.add_argument("--dataset", required=True, metavar="ID_OR_PATH", help="all of FER2013, with a column usage")
+    parser.add_argument("--output", type=Path, default=Path("results/data.json"), metavar="FILE")
+    args = parser.parse_args(argv)
+    train, test = (load_fer(args.dataset, split, classes=len(EMOTIONS_WITH_NEUTRAL)) for split in ("train", "test"))
+    found = study(train, test, progress=True)
+    command = shlex.join(["python", "-m", "fer_model.duplicates", "--dataset", args.dataset])
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    args.output.write_text(json.dumps({"command": command, **found}, indent=2) + "\n")
+    print(json.dumps(found | dict.fromkeys(TEST_SETS, "…"), indent=2))
+    print(f"written: {args.output}")
+
+
+if __name__ == "__main__":
+    cli.run("fer_model.duplicates", main)

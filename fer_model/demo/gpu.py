@@ -1,0 +1,50 @@
+"""The functions that pass pictures through a network: on a ZeroGPU Space they run where the GPU is."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image
+
+from fer_model.demo.versions import Versions
+from fer_model.inference.pipeline import Face, Place, Result
+from fer_model.inference.tracking import Tracker, follow
+
+
+class Network:
+    """Three ways through the versions' pipelines. What goes in and comes out can be pickled.
+
+    Args:
+        on_gpu: decorator of a ZeroGPU Space (`spaces.GPU`); by default the functions stay as they are.
+    """
+
+    def __init__(self, versions: Versions, on_gpu: Callable = lambda function: function):
+        self.versions = versions
+
+        @on_gpu
+        def recognise(
+            version: str | None,
+            picture: Path | bytes | Image.Image,
+            whole_picture: bool,
+            level_eyes: bool,
+            heat_maps: bool = True,
+        ) -> Result:
+            options = {"whole_picture": whole_picture, "level_eyes": level_eyes, "heat_maps": heat_maps}
+            return versions[version](picture, **options)
+
+        @on_gpu
+        def recognise_by_all(photo: Image.Image, place: Place) -> dict[str, Face]:
+            return {name: versions[name].recognise(photo, [place], heat_maps=False)[0] for name in versions.names}
+
+        @on_gpu
+        def follow_faces(
+            version: str | None, tracker: Tracker, frame: Image.Image, seconds: float, heat_maps: bool
+        ) -> Tracker:
+            return follow(tracker, versions[version], frame, seconds, heat_maps=heat_maps)
+
+        self.recognise = recognise
+        self.recognise_by_all = recognise_by_all
+        self.follow_faces = follow_faces
+
+    def unsure_below(self, version: str | None) -> float:
+        """The threshold of a version, in [0, 1]."""
+        return self.versions[version].model.unsure_below

@@ -1,0 +1,118 @@
+"""The tab about the models: what was measured, and what they cannot do. All figures come from results/."""
+
+import json
+from html import escape
+from pathlib import Path
+
+import gradio as gr
+
+from fer_model.demo import render
+from fer_model.demo.privacy import PRIVACY, for_visitors
+from fer_model.demo.versions import Versions
+from fer_model.labels import EMOTIONS
+
+LIMITS = f"""
+## What it cannot do
+
+- It knows **six expressions**: happiness, surprise, sadness, anger, disgust and fear. *Neutral is not among them*, so
+  a resting face must be given one of the six, and that answer is wrong.
+- **An expression is not an emotion.** People smile without being happy and are angry without showing it
+  ([Barrett et al. 2019](https://doi.org/10.1177/1529100619832930)).
+- It learned from small grey photos found on the web, many of them posed, with labels that people dispute: its
+  organisers measured 65 ± 5 % for people. It errs often, also when it sounds sure.
+- Nothing is known of who is shown in its training photos, so whether it is fair between groups has not been measured.
+- **Not for employment, education or policing.** In the EU, inferring emotions of people at work or in education is
+  prohibited (AI Act, Art. 5(1)(f)).
+
+{PRIVACY}
+"""
+
+
+def about_tab(versions: Versions) -> None:
+    """Build the tab, inside a `gr.Tab`."""
+    measured = {name: figures for name in versions.names if (figures := figures_of(versions.source(name)))}
+    if measured:
+        gr.Markdown(
+            "## What was measured\nOn FER2013's test set without neutral, on which nothing was chosen. "
+            "In brackets the bootstrap 95 % interval. ECE is the expected calibration error."
+        )
+        gr.HTML(render.scrolling(scores_table(measured), "Scores of every version"), elem_id="scores")
+        chosen = gr.Radio(list(measured), value=next(iter(measured)), label="Version", visible=len(measured) > 1)
+        first = next(iter(measured))
+        pictures = gr.HTML(pictures_of(first, versions.source(first), measured[first]), elem_id="figures")
+        chosen.input(
+            for_visitors(lambda name: pictures_of(name, versions.source(name), measured[name])),
+            chosen,
+            pictures,
+            api_visibility="private",
+        )
+    else:
+        gr.Markdown("## What was measured\nNothing yet: these weights have no `metrics.json` beside them.")
+    gr.Markdown(LIMITS)
+
+
+def figures_of(source: str) -> dict | None:
+    """The `metrics.json` of a version's folder, results/vN/models; None for a model without one."""
+    file = Path(source).parent / "metrics.json"
+    if Path(source).name != "models" or not file.is_file():
+        return None
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def scores_table(measured: dict[str, dict]) -> str:
+    """One row a version."""
+    heads = ["accuracy", "PrivateTest", "without twins", "macro recall", "ECE", *EMOTIONS]
+    head = "<td></td>" + "".join(f'<th scope="col">{name}</th>' for name in heads)
+    rows = []
+    for name, figures in measured.items():
+        low, high = figures["accuracy_ci"]
+        parts = [
+            f"{figures[part]['accuracy']:.1%}" if figures.get(part) else "–"
+            for part in ("private_test", "without_twins")
+        ]
+        cells = [
+            f"<strong>{figures['accuracy']:.1%}</strong> ({low:.1%} to {high:.1%})",
+            *parts,
+            f"{figures['macro_recall']:.1%}",
+            f"{figures['ece']:.3f}",
+            *(f"{figures['per_class'][emotion]['recall']:.0%}" for emotion in EMOTIONS),
+        ]
+        rows.append(f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>')
+    return (
+        '<table class="fer-table"><caption>Accuracy on all test images, on PrivateTest, and on those without a copy in '
+        "the training set; recall of each class</caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    )
+
+
+def pictures_of(name: str, source: str, figures: dict) -> str:
+    """Confusion matrix, reliability, coverage and mean Grad-CAM of one version."""
+    folder = Path(source).parent / "visualizations"
+    recalls = {emotion: figures["per_class"][emotion]["recall"] for emotion in EMOTIONS}
+    by_class = ", ".join(f"{emotion} {recall:.0%}" for emotion, recall in recalls.items())
+    calibration = figures["calibration"]
+    captions = {
+        "confusion_matrix.png": f"Confusion matrix of {name}; right are {by_class}.",
+        "reliability.png": f"Reliability of {name}: accuracy against confidence; the mean gap is {figures['ece']:.3f}.",
+        "coverage.png": f"Answering only when sure: {name} answers {calibration['coverage']:.0%} of the test images"
+        + (
+            f", {calibration['accuracy_when_sure']:.0%} of these rightly."
+            if calibration["accuracy_when_sure"] is not None
+            else "."
+        ),
+        "mean_grad_cam.png": f"Where {name} looks: the mean Grad-CAM of each class, on its mean face.",
+        "training_curves.png": f"The training of {name}: loss and accuracy by epoch.",
+    }
+    parts = []
+    for file, caption in captions.items():
+        if (folder / file).is_file():
+            wide = ' class="fer-wide"' if file in ("mean_grad_cam.png", "training_curves.png") else ""
+            address = f"/gradio_api/file={(folder / file).as_posix()}"
+            parts.append(f'<figure{wide}><img src="{escape(address)}" alt="{escape(caption)}" loading="lazy"></figure>')
+    return f'<div class="fer-pictures">{"".join(parts)}</div>'
+
+
+def picture_folders(versions: Versions) -> list[str]:
+    """The folders whose pictures the tab shows; the server must be allowed to hand them out."""
+    folders = [Path(versions.source(name)).parent / "visualizations" for name in versions.names]
+    return [str(folder) for folder in folders if folder.is_dir()]

@@ -1,0 +1,198 @@
+"""The tab for one photo: its faces, six probabilities each, six heat maps, and what other versions say."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import gradio as gr
+from gradio import processing_utils
+from PIL import Image
+
+from fer_model.demo import render
+from fer_model.demo.gpu import Network
+from fer_model.demo.privacy import GONE, KEEP_SECONDS, for_visitors, forget, path_of
+from fer_model.errors import ImageError
+from fer_model.images import open_image, shrunk
+from fer_model.inference.pipeline import Place, Result
+
+SCREEN_SIZE = 1600
+"""Longest side, in pixels, of a photo on the page; larger ones are shrunk first. A session keeps it in memory."""
+
+ASK = "Give a picture, or try an example."
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a session keeps: the photo as it was given (its path, which may be gone by now) and what was found in it."""
+
+    path: str
+    result: Result
+
+
+def photo_tab(network: Network, examples: list[Path]) -> None:
+    """Build the tab, inside a `gr.Tab`."""
+    names = network.versions.names
+
+    def answer(path: str, photo: Image.Image, version: str, whole: bool, level: bool, compare: bool) -> tuple:
+        result = _with_small_crops(network.recognise(version, photo, bool(whole), bool(level)))
+        return Seen(path, result), 0, *views(result, 0, version, compare), _face_names(result, 0)
+
+    def views(result: Result, index: int, version: str, compare: bool) -> tuple:
+        """Message, photo with boxes, the face, its maps and the comparison, for one face of a result."""
+        if not result.faces:
+            return result.message, render.photo(result), None, None, None
+        face = result.faces[index]
+        message = result.message if not index else f"Face {index + 1} of {len(result.faces)}: {face.sentence}"
+        answers = None
+        if compare:
+            answers = render.comparison(network.recognise_by_all(result.image, Place(face.box, face.score, face.tilt)))
+        about = render.face(result, index, network.unsure_below(version))
+        return message, render.photo(result, index), about, render.maps(face), answers
+
+    def nothing(message: str) -> tuple:
+        return None, None, message, None, None, None, None, gr.Radio(choices=[], visible=False)
+
+    @for_visitors
+    def recognise_upload(upload: dict | None, version: str, whole: bool, level: bool, compare: bool) -> tuple:
+        if upload is None:
+            return nothing(ASK)
+        path = path_of(upload)
+        try:
+            return answer(str(path), shrunk(open_image(path), SCREEN_SIZE), version, whole, level, compare)
+        except ImageError as error:  # the last picture's results must not stay beside this sentence
+            return nothing(str(error))
+        finally:
+            forget([path])
+
+    @for_visitors
+    def recognise_again(
+        seen: Seen | None, upload: dict | None, version: str, whole: bool, level: bool, compare: bool
+    ) -> tuple:
+        """After a change of the settings: from the session's copy, since the upload may be gone."""
+        if seen is None or upload is None or upload.get("path") != seen.path:  # or another has been given just now
+            return recognise_upload(upload, version, whole, level, compare)
+        return answer(seen.path, seen.result.image, version, whole, level, compare)
+
+    @for_visitors
+    def show_face(seen: Seen | None, index: int | None, version: str, compare: bool) -> tuple:
+        if seen is None:
+            raise ImageError(GONE)
+        return index or 0, *views(seen.result, index or 0, version, compare)
+
+    @for_visitors
+    def show_comparison(seen: Seen | None, index: int, version: str, compare: bool) -> tuple:
+        return show_face(seen, index, version, compare) if seen else (0, ASK, None, None, None, None)
+
+    @for_visitors
+    def click_face(seen: Seen | None, version: str, compare: bool, event: gr.EventData) -> tuple:
+        index = int(event._data["face"])
+        return (*show_face(seen, index, version, compare), index)
+
+    state = gr.State(time_to_live=KEEP_SECONDS)
+    shown = gr.State(0)
+    with gr.Row():
+        with gr.Column(scale=2, min_width=300):
+            picture = gr.Image(
+                sources=["upload", "webcam", "clipboard"],
+                type="filepath",
+                label="Your picture: drop, paste or snap",
+                height=320,
+                buttons=[],
+                elem_id="picture",
+            )
+            gr.Markdown("Or try an example:")
+            tries = gr.HTML(render.examples(examples), js_on_load=render.CHOOSE, elem_id="examples")
+        with gr.Column(scale=3, min_width=300):
+            message = gr.Markdown(ASK, elem_id="message")
+            boxed = gr.HTML(elem_id="boxed", js_on_load=render.CHOOSE)
+            chosen = gr.Radio(label="Face", visible=False, elem_id="faces")
+    with gr.Row():
+        with gr.Column(scale=2, min_width=300):
+            whole = gr.Checkbox(
+                label="The picture is already a face", info="Do not search it: take all of it as one face."
+            )
+            level = gr.Checkbox(label="Level the eyes", value=True, info="Turn tilted faces upright first.")
+            version = gr.Dropdown(names, value=names[0], label="Version", visible=len(names) > 1, elem_id="version")
+            compare = gr.Checkbox(
+                label=f"Compare {' and '.join(names)}" if len(names) < 4 else "Compare all versions",
+                visible=len(names) > 1,
+                elem_id="compare",
+            )
+        with gr.Column(scale=3, min_width=300):
+            face = gr.HTML(elem_id="face")
+    gr.Markdown(
+        "## Where the network looks\n"
+        "Grad-CAM for each of the six classes: red is where the evidence for a class lies, blue where there is none. "
+        "Each map is scaled by itself, so maps tell where, not how strongly."
+    )
+    opacity = gr.Slider(0, 100, 45, step=1, label="Opacity of the maps, %", elem_id="opacity")
+    maps = gr.HTML(elem_id="maps")
+    answers = gr.HTML(elem_id="answers")
+
+    # everybody's, so they stay in the cache
+    cached = [processing_utils.save_file_to_cache(path, picture.GRADIO_CACHE) for path in examples]
+    picture.keep_in_cache.update(cached)
+
+    @for_visitors
+    def give_example(event: gr.EventData) -> str:
+        return cached[int(event._data["example"])]
+
+    tries.click(give_example, None, picture, show_progress="hidden", api_visibility="private")
+
+    # Inputs reach the functions as they were sent (preprocess=False): gr.Image would open and convert the
+    # file itself, and a small file can unfold to gigabytes. `open_image` looks at its size first.
+    private = {"preprocess": False, "concurrency_id": "network", "api_visibility": "private"}
+    settings = [version, whole, level, compare]
+    face_views = [message, boxed, face, maps, answers]
+    everything = [state, shown, *face_views, chosen]
+    picture.change(  # every way to give, take away or change a picture ends here
+        recognise_upload,
+        [picture, *settings],
+        everything,
+        trigger_mode="always_last",
+        show_progress_on=[boxed],
+        **private,
+    )
+    gr.on(
+        [version.input, whole.input, level.input],
+        recognise_again,
+        [state, picture, *settings],
+        everything,
+        trigger_mode="always_last",
+        show_progress_on=[face],
+        **private,
+    )
+    gr.on(
+        [chosen.input],
+        show_face,
+        [state, chosen, version, compare],
+        [shown, *face_views],
+        trigger_mode="always_last",
+        show_progress="hidden",
+        **private,
+    )
+    compare.input(
+        show_comparison,
+        [state, shown, version, compare],
+        [shown, *face_views],
+        trigger_mode="always_last",
+        show_progress_on=[answers],
+        **private,
+    )
+    boxed.click(click_face, [state, version, compare], [shown, *face_views, chosen], show_progress="hidden", **private)
+    opacity.input(
+        None, [opacity], None, js="(value) => document.querySelector('#maps').style.setProperty('--heat', value / 100)"
+    )
+
+
+def _with_small_crops(result: Result) -> Result:
+    """As large as they are shown: a session keeps them."""
+    faces = tuple(replace(face, crop=shrunk(face.crop, render.MAP_SIDE)) for face in result.faces)
+    return replace(result, faces=faces)
+
+
+def _face_names(result: Result, index: int) -> gr.Radio:
+    choices = [
+        (f"{number}: {face.label}{'?' if face.unsure else ''}", number - 1)
+        for number, face in enumerate(result.faces, 1)
+    ]
+    return gr.Radio(choices=choices, value=index if choices else None, visible=len(choices) > 1)

@@ -1,0 +1,130 @@
+"""A network and a test set -> predictions, scores and pictures."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from fer_model.data.augment import preprocess, resize
+from fer_model.data.fer2013 import FERData, batches
+from fer_model.evaluation import plots
+from fer_model.evaluation.metrics import FERMetric, calibration_bins, calibration_error
+from fer_model.evaluation.predict import EVALUATION_BATCH, predict
+from fer_model.model.calibration import coverage_curve
+from fer_model.model.gradcam import grad_cam
+from fer_model.model.network import FERModel
+
+
+def predict_all(
+    model: FERModel, test: FERData, accelerator: Accelerator, views: str = "plain"
+) -> tuple[Tensor, Tensor]:
+    """Logits (N, classes) and labels (N,) on the CPU, each image once, whatever the number of processes."""
+    model, loader = accelerator.prepare(model, batches(test, EVALUATION_BATCH))
+    return predict(model, loader, accelerator, f"testing, {views} views", views=views)
+
+
+def calibration(model: FERModel, logits: Tensor, labels: Tensor) -> dict:
+    """What the fitted temperature and threshold do on test images: errors before and after, and what is answered."""
+
+    def error_and_hits(probabilities: Tensor) -> tuple[float, np.ndarray, np.ndarray]:
+        confidence, predicted = probabilities.max(dim=1)
+        correct = (predicted == labels).numpy()
+        return calibration_error(confidence.numpy(), correct), confidence.numpy(), correct
+
+    before, _, _ = error_and_hits(logits.softmax(dim=1))
+    after, confidence, correct = error_and_hits(model.probabilities(logits))
+    given = confidence >= model.unsure_below
+    return {
+        "temperature": model.temperature,
+        "ece_before": before,
+        "ece_after": after,
+        "unsure_below": model.unsure_below,
+        "coverage": float(given.mean()),
+        "accuracy_when_sure": float(correct[given].mean()) if given.any() else None,
+        "accuracy_when_unsure": float(correct[~given].mean()) if not given.all() else None,
+        "curve": coverage_curve(confidence, correct),
+    }
+
+
+def measure(
+    probabilities: Tensor,
+    labels: Tensor,
+    usage: tuple[str, ...] | None,
+    twins: Tensor | None = None,
+) -> dict:
+    """`FERMetric`'s scores, and the same for parts of the test set.
+
+    Args:
+        probabilities: float (N, classes), calibrated.
+        usage: tells which rows are PrivateTest, for "private_test".
+        twins: bool (N,), which images have a copy in the training set; the others are "without_twins".
+    """
+
+    def scores(rows: Tensor) -> dict | None:
+        return FERMetric().compute(predictions=probabilities[rows], references=labels[rows]) if rows.any() else None
+
+    metrics = scores(torch.ones(len(labels), dtype=torch.bool))
+    private = [name.strip().lower() == "privatetest" for name in usage or [""] * len(labels)]
+    metrics["private_test"] = scores(torch.tensor(private))
+    metrics["without_twins"] = None if twins is None else scores(~twins)
+    return metrics
+
+
+@dataclass(frozen=True)
+class MeanHeatMaps:
+    """Of each class's correctly recognised images, by the class's name."""
+
+    faces: dict[str, np.ndarray]  # mean face, (S, S) in [0, 1]
+    maps: dict[str, np.ndarray]  # mean Grad-CAM for the class, (S, S) in [0, 1]
+    images: dict[str, int]  # how many these are
+    empty: dict[str, int]  # how many of the maps hold no positive evidence
+
+
+def draw(
+    model: FERModel,
+    test: FERData,
+    logits: Tensor,
+    metrics: dict,
+    heat_maps: MeanHeatMaps,
+    history: dict | None,
+    folder: Path,
+) -> None:
+    """All pictures of a measurement, and the training curves if there is a history."""
+    confidence, predicted = model.probabilities(logits).max(dim=1)
+    correct = predicted == test.labels
+    plots.confusion(metrics, folder / "confusion_matrix.png")
+    plots.class_bars(metrics, folder / "class_scores.png")
+    plots.reliability(calibration_bins(confidence.numpy(), correct.numpy()), metrics["ece"], folder / "reliability.png")
+    plots.mean_grad_cams(heat_maps.faces, heat_maps.maps, heat_maps.images, folder / "mean_grad_cam.png")
+    plots.coverage(metrics["calibration"], folder / "coverage.png")
+    if history:
+        plots.training_curves(history, folder / "training_curves.png")
+
+
+def mean_heat_maps(model: FERModel, faces: FERData, logits: Tensor) -> MeanHeatMaps:
+    """Grad-CAM for the true class, of all images that are recognised, averaged.
+
+    Args:
+        logits: (N, classes), the model's answers to `faces`.
+    """
+    device = next(model.parameters()).device
+    recognised = faces.subset((logits.argmax(dim=1) == faces.labels).nonzero().flatten())
+    found = MeanHeatMaps({}, {}, {}, {})
+    with tqdm(total=len(recognised), desc="Grad-CAM", unit="image", leave=False) as bar:
+        for label, emotion in enumerate(model.class_names):
+            members = recognised.images[recognised.labels == label]
+            face_sum, map_sum, empty = torch.zeros(1), torch.zeros(1), 0
+            for images in members.split(EVALUATION_BATCH):
+                maps = grad_cam(model, preprocess(images.to(device), model.input_size), label).cpu()
+                face_sum = face_sum + resize(images, model.input_size).sum(dim=(0, 1))
+                map_sum = map_sum + maps.sum(dim=0)
+                empty += int((maps.amax(dim=(1, 2)) == 0).sum())
+                bar.update(len(images))
+            found.images[emotion], found.empty[emotion] = len(members), empty
+            found.faces[emotion] = (face_sum / max(len(members), 1)).numpy()
+            found.maps[emotion] = (map_sum / max(len(members), 1)).numpy()
+    return found

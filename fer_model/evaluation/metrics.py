@@ -1,0 +1,123 @@
+"""What is measured, as one `evaluate.Metric`: accuracy, scores by class, confusion, calibration."""
+
+import datasets
+import numpy as np
+
+from fer_model.evaluation.hf_evaluate import hf_evaluate
+from fer_model.labels import class_names
+
+BOOTSTRAP_RESAMPLES = 10_000
+CALIBRATION_BINS = 15
+
+
+class FERMetric(hf_evaluate.Metric):
+    """Scores of class probabilities against true labels; needs no network, unlike `evaluate.load`.
+
+    `compute(predictions=..., references=...)` takes probabilities (N, classes) of six or seven classes,
+    rows summing to 1, and labels (N,), and returns a dict of plain Python numbers:
+
+    - `n`; `accuracy`; `accuracy_ci`, its bootstrap 95 % interval [low, high];
+    - `macro_recall`, `macro_f1`: means over the classes; `ece`: see `calibration_error`;
+    - `per_class`: {name: {precision, recall, f1, support}}, 0 where a ratio has no denominator;
+    - `confusion_matrix`: counts, rows true, columns predicted, both in class order.
+    """
+
+    def __init__(self, **kwargs):
+        # in memory: no cache file that two processes could fight over
+        super().__init__(keep_in_memory=True, **kwargs)
+
+    def _info(self):
+        return hf_evaluate.MetricInfo(
+            description="Scores for facial-expression recognition.",
+            citation="",
+            inputs_description="predictions: probabilities (N, classes); references: labels (N,).",
+            features=datasets.Features(
+                {
+                    "predictions": datasets.Sequence(datasets.Value("float32")),
+                    "references": datasets.Value("int64"),
+                }
+            ),
+        )
+
+    def _compute(self, predictions, references):
+        probabilities = np.asarray(predictions, dtype=np.float64)
+        labels = np.asarray(references)
+        predicted = probabilities.argmax(axis=1)
+        confusion = confusion_matrix(labels, predicted, probabilities.shape[1])
+        correct = predicted == labels
+        per_class = class_scores(confusion)
+        return {
+            "n": len(labels),
+            "accuracy": float(correct.mean()),
+            "accuracy_ci": bootstrap_interval(int(correct.sum()), len(labels)),
+            "macro_recall": float(np.mean([scores["recall"] for scores in per_class.values()])),
+            "macro_f1": float(np.mean([scores["f1"] for scores in per_class.values()])),
+            "ece": calibration_error(probabilities.max(axis=1), correct),
+            "per_class": per_class,
+            "confusion_matrix": confusion.tolist(),
+        }
+
+
+def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Counts, int64 (classes, classes): row = true class, column = predicted class."""
+    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+
+
+def class_scores(confusion: np.ndarray) -> dict[str, dict[str, float]]:
+    """Precision, recall, F1 and support of every class, 0 where a ratio has no denominator."""
+
+    def ratio(numerator: int, denominator: int) -> float:
+        return float(numerator / denominator) if denominator else 0.0
+
+    scores = {}
+    for index, name in enumerate(class_names(len(confusion))):
+        hits, support, predicted = confusion[index, index], confusion[index].sum(), confusion[:, index].sum()
+        scores[name] = {
+            "precision": ratio(hits, predicted),
+            "recall": ratio(hits, support),
+            "f1": ratio(2 * hits, support + predicted),
+            "support": int(support),
+        }
+    return scores
+
+
+def bootstrap_interval(correct: int, count: int, seed: int = 0) -> list[float]:
+    """Percentile bootstrap 95 % interval of an accuracy (Efron & Tibshirani 1993, chapter 13).
+
+    Drawing `count` images with replacement and counting the correct ones is drawing from a binomial
+    distribution, so the resamples need no loop over images.
+    """
+    resamples = np.random.default_rng(seed).binomial(count, correct / count, BOOTSTRAP_RESAMPLES) / count
+    low, high = np.percentile(resamples, [2.5, 97.5])
+    return [float(low), float(high)]
+
+
+def calibration_bins(confidence: np.ndarray, correct: np.ndarray) -> list[dict[str, float]]:
+    """Images grouped by confidence into 15 bins of equal width: what a reliability diagram shows.
+
+    Each non-empty bin is {low, high, count, confidence (mean), accuracy}; a bin holds low < c <= high.
+    """
+    edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
+    index = np.clip(np.digitize(confidence, edges, right=True) - 1, 0, CALIBRATION_BINS - 1)
+    return [
+        {
+            "low": float(edges[b]),
+            "high": float(edges[b + 1]),
+            "count": int((index == b).sum()),
+            "confidence": float(confidence[index == b].mean()),
+            "accuracy": float(correct[index == b].mean()),
+        }
+        for b in range(CALIBRATION_BINS)
+        if (index == b).any()
+    ]
+
+
+def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
+    """Expected calibration error: mean over images of |accuracy - confidence| of their bin.
+
+    Guo et al. 2017, https://arxiv.org/abs/1706.04599, equation 3, with 15 bins. 0 is perfect.
+    """
+    return sum(
+        item["count"] / len(confidence) * abs(item["accuracy"] - item["confidence"])
+        for item in calibration_bins(confidence, correct)
+    )

@@ -1,0 +1,226 @@
+"""Between a results folder and the Hugging Face Hub: the card from measured files, the upload, the results' upload."""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from huggingface_hub import CommitOperationAdd, HfApi, constants, get_token, hf_hub_url
+
+from fer_model.errors import FERError
+from fer_model.hub import card
+from fer_model.hub.download import CONFIG_FILE, WEIGHTS_FILE, hub_card, hub_wheel
+from fer_model.hub.errors import explain
+from fer_model.model.network import FERModel
+from fer_model.model_facts import weights_digest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def write_card(results: Path) -> Path:
+    """Bring `results`/models/README.md up to date with the metrics.json and history.json beside that folder.
+
+    Metrics of other weights than the ones in the folder are left out. What a person wrote outside the
+    generated sections stays.
+    """
+    path = results / "models" / "README.md"
+    old = path.read_text(encoding="utf-8") if path.is_file() else ""
+    path.write_text(card.merged(old, model_card(results)), encoding="utf-8")
+    return path
+
+
+def model_card(results: Path, repo_id: str | None = None, wheel: str | None = None) -> str:
+    """The generated card; its examples name `repo_id`, a Hub id, and the address of a wheel, if given."""
+    model = FERModel.from_pretrained(results / "models")
+    metrics = _read(results / "metrics.json")
+    if metrics and metrics["model_sha256"] != weights_digest(model):
+        metrics = None
+    return card.render(
+        model.version,
+        model.parameter_count,
+        emotions=model.class_names,
+        folder=_as_named_in_readme(results / "models"),
+        repo_id=repo_id,
+        metrics=metrics,
+        history=_read(results / "history.json"),
+        wheel=wheel,
+    )
+
+
+def prepare_push(repo_id: str, private: bool = False) -> str:
+    """Make sure, before hours of work, that a push can succeed; the repository is created if need be.
+
+    Args:
+        private: the repository is to be a private one.
+
+    Returns:
+        The full id, "user/name".
+
+    Raises:
+        FERError: nobody is logged in, the token may not write there, the repository is public though a private
+            one was asked for, or the Hub cannot be reached.
+    """
+    if constants.HF_HUB_OFFLINE:
+        raise FERError(f"{repo_id} cannot be pushed to while HF_HUB_OFFLINE is set; unset it.")
+    if not get_token():
+        raise FERError(f"{repo_id} cannot be pushed to: you are not logged in; run `hf auth login`, or set HF_TOKEN.")
+    try:
+        role = HfApi().whoami().get("auth", {}).get("accessToken", {}).get("role")
+        if role != "read":
+            repo_id = HfApi().create_repo(repo_id, private=private or None, exist_ok=True).repo_id
+            HfApi().auth_check(repo_id, write=True)  # what a fine-grained token may, only the repository knows
+        public = role != "read" and private and not HfApi().model_info(repo_id).private
+    except Exception as error:  # see hub_errors
+        raise FERError(f"{repo_id} cannot be pushed to: {explain(error)}.") from error
+    if role == "read":
+        raise FERError(
+            f"{repo_id} cannot be pushed to: your token may only read; "
+            "make one that may write at https://huggingface.co/settings/tokens and run `hf auth login`."
+        )
+    if public:
+        raise FERError(f"{repo_id} is there already and public; make it private on the Hub, or leave out --private.")
+    return repo_id
+
+
+def push_folder(results: Path, repo_id: str, private: bool = False) -> str:
+    """Upload weights, config, card and the package's wheel to the Hub in one commit; returns a sentence.
+
+    The repository is created if need be. A card that is there already keeps what people wrote in it.
+
+    Raises:
+        FERError: the upload failed. Nothing local is changed; the message says how to try again.
+    """
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (results / "models" / name).is_file():
+            raise FERError(f"There is nothing to push: {results / 'models' / name} is not there.")
+    readme = results / "models" / "README.md"
+    local = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    again = shlex.join(["python", "-m", "fer_model", "push", str(results), repo_id] + ["--private"] * private)
+    try:
+        repo_id = prepare_push(repo_id, private)
+        head = commit_of(repo_id)
+        there = hub_card(repo_id, head)
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            wheel = build_wheel(folder)
+            for name in (CONFIG_FILE, WEIGHTS_FILE):
+                shutil.copy(results / "models" / name, folder)
+            new = model_card(results, repo_id, hf_hub_url(repo_id, wheel.name) if wheel else hub_wheel(repo_id, head))
+            (folder / "README.md").write_text(card.merged(there or local, new), encoding="utf-8", newline="")
+            HfApi().upload_folder(
+                repo_id=repo_id,
+                folder_path=folder,
+                commit_message="Upload model, config, card and package",
+                parent_commit=head,  # what somebody writes at this moment is not overwritten: the Hub answers 412
+            )
+    except Exception as error:  # see hub_errors
+        why = str(error) if isinstance(error, FERError) else f"The upload to {repo_id} failed: {explain(error)}."
+        raise FERError(
+            f"{why} Nothing is lost: the model is in {results / 'models'}. To try again:\n  {again}"
+        ) from error
+    unsent = there and card.personal(local) not in (card.personal(there), card.personal(new), "")
+    note = " (your own text in the local card was not sent: the card on the Hub keeps the one it has)" if unsent else ""
+    return f"pushed to {repo_id}{note}"
+
+
+def commit_of(repo_id: str, revision: str | None = None) -> str:
+    """The commit that a branch or tag of a model on the Hub is at now.
+
+    Raises:
+        FERError: there is none, or the Hub cannot be asked.
+    """
+    try:
+        return HfApi().model_info(repo_id, revision=revision).sha
+    except Exception as error:  # see hub_errors
+        raise FERError(f"{repo_id} cannot be looked up: {explain(error)}.") from error
+
+
+def require_branch(repo_id: str, branch: str | None) -> None:
+    """Stop unless results can be written to this branch of a model on the Hub.
+
+    Raises:
+        FERError: it is a tag, a commit or nothing, or the Hub cannot be asked.
+    """
+    try:
+        branches = [ref.name for ref in HfApi().list_repo_refs(repo_id).branches]
+    except Exception as error:  # see hub_errors
+        raise FERError(f"{repo_id} cannot be looked up: {explain(error)}.") from error
+    if branch is not None and branch not in branches:
+        raise FERError(f"Results can only be written to a branch of {repo_id} ({', '.join(branches)}), not {branch!r}.")
+
+
+def push_results(repo_id: str, branch: str | None, measured: str, model: FERModel, metrics: dict) -> str:
+    """Write measured figures into the card of a model on the Hub, and change nothing else in it.
+
+    Args:
+        branch: whose card is changed (default: main).
+        measured: the commit whose weights were measured; where the branch holds others by now, nothing is written.
+
+    Raises:
+        FERError: the weights have changed since, or the upload failed.
+    """
+    api = HfApi()
+    branch = branch or "main"
+    try:
+        head = commit_of(repo_id, branch)
+        files = [CONFIG_FILE, WEIGHTS_FILE]  # the config holds the calibration
+        before, now = (api.get_paths_info(repo_id, files, revision=revision) for revision in (measured, head))
+        if {file.blob_id for file in before} != {file.blob_id for file in now}:
+            raise FERError(
+                f"The weights of {repo_id} at {branch!r} are not the ones that were measured; measure them anew."
+            )
+        old = hub_card(repo_id, head) or ""
+        options = {"emotions": model.class_names, "repo_id": repo_id, "metrics": metrics}
+        new = card.with_results(old, card.render(model.version, model.parameter_count, **options))
+        if new == old:
+            return f"{repo_id} holds these results already"
+        api.create_commit(
+            repo_id,
+            [CommitOperationAdd("README.md", new.encode())],
+            commit_message="Results measured by evaluate.py",
+            revision=branch,
+            parent_commit=head,  # what somebody writes at this moment is not overwritten: the Hub answers 412
+        )
+    except FERError:
+        raise
+    except Exception as error:  # see hub_errors
+        raise FERError(f"The results could not be written to {repo_id}: {explain(error)}.") from error
+    return f"results written to the card of {repo_id}"
+
+
+def build_wheel(folder: Path) -> Path | None:
+    """The package as a wheel in `folder`, so that others can install it; None outside a clone of the repository.
+
+    Raises:
+        FERError: setuptools could not build it.
+    """
+    if not (ROOT / "pyproject.toml").is_file():
+        return None
+    with tempfile.TemporaryDirectory() as temporary:  # setuptools leaves its traces where it builds
+        source = Path(temporary)
+        for name in ("pyproject.toml", "LICENSE"):
+            shutil.copy(ROOT / name, source)
+        shutil.copytree(ROOT / "fer_model", source / "fer_model", ignore=shutil.ignore_patterns("__pycache__"))
+        code = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
+        command = [sys.executable, "-c", code, str(folder.resolve())]
+        # the same package gives the same bytes, so that the Hub need not keep it twice
+        environment = os.environ | {"SOURCE_DATE_EPOCH": "1577836800"}
+        done = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise FERError(f"The package could not be built ({last}); `pip install -U setuptools` may help.")
+    return next(folder.glob("*.whl"))
+
+
+def _as_named_in_readme(folder: Path) -> str:
+    """From the root of the repository, wherever the command was started, if it is in there."""
+    resolved = folder.resolve()
+    return (resolved.relative_to(ROOT) if resolved.is_relative_to(ROOT) else folder).as_posix()
+
+
+def _read(path: Path) -> dict | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

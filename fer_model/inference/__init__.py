@@ -1,0 +1,1 @@
+"""Images and videos in; faces with probabilities and heat maps out."""

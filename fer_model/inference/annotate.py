@@ -1,0 +1,111 @@
+"""A film in, the same film with its faces boxed and named out, one frame in memory at a time."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from PIL import Image
+
+from fer_model.inference.bulk import film_frames
+from fer_model.inference.drawing import draw_followed
+from fer_model.inference.tracking import Followed, Tracker
+
+LARGEST_SIDE = 1280
+"""Pixels; frames of a larger film are shrunk to this, as they are read."""
+
+Follow = Callable[[Tracker, Image.Image, float], Tracker]
+"""The tracker after one more frame, given the frame and its time in seconds."""
+
+_TICK = Fraction(1, 90_000)  # of a second; in it the usual rates have whole numbers, 29.97 too
+
+
+def duration(file: Path) -> float:
+    """Seconds, as the film's header says; 0 where it does not, as in what a browser records."""
+    rate, frames = _header(file)
+    return max(frames / rate, 0.0) if rate > 0 else 0.0
+
+
+def _header(file: Path) -> tuple[float, float]:
+    """Frames a second, and how many; neither need be true."""
+    film = cv2.VideoCapture(str(file))
+    stated = film.get(cv2.CAP_PROP_FPS), film.get(cv2.CAP_PROP_FRAME_COUNT)
+    film.release()
+    return stated
+
+
+def annotate(
+    file: Path, output: Path, follow: Follow, *, every: float = 0.1, at_most: float = float("inf")
+) -> Iterator[tuple[float, tuple[Followed, ...]]]:
+    """Write the film with boxes to `output` (H.264 in MP4, no sound), and yield who is seen when.
+
+    Args:
+        every: seconds from one search for faces to the next, on average; in between boxes stay where they are.
+        at_most: seconds of the film, from its start; the rest is left out.
+
+    Yields:
+        The frame's time in seconds, and its faces, boxes in pixels of the film. One pair for each frame
+        that was searched, while the film is being written: what is yielded last is not the film's end.
+
+    Raises:
+        ImageError: the film cannot be read.
+    """
+    tracker, due = Tracker(), 0.0
+    with _writing(output, _header(file)[0]) as write:
+        for item in film_frames(file, 0):
+            if item.seconds >= at_most:
+                break
+            frame = _shrunk(item.image)
+            searched = item.seconds >= due - 1e-9
+            if searched:
+                tracker = follow(tracker, frame, item.seconds)
+                due = max(due + every, item.seconds)
+            write(draw_followed(frame, tracker.visible()), item.seconds)
+            if searched:
+                height, width = item.image.shape[:2]
+                scale = (width / frame.width, height / frame.height)
+                yield item.seconds, tuple(_in_film(followed, scale) for followed in tracker.visible())
+
+
+def _shrunk(frame: np.ndarray) -> Image.Image:
+    """The frame at its size in the output, whose sides must be even."""
+    scale = min(LARGEST_SIDE / max(frame.shape[:2]), 1.0)
+    height, width = (max(2, 2 * round(side * scale / 2)) for side in frame.shape[:2])
+    image = Image.fromarray(frame)
+    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def _in_film(followed: Followed, scale: tuple[float, float]) -> Followed:
+    box = tuple(round(side * ratio) for side, ratio in zip(followed.face.box, 2 * scale, strict=True))
+    return replace(followed, face=replace(followed.face, box=box))
+
+
+@contextmanager
+def _writing(output: Path, rate: float) -> Iterator[Callable[[Image.Image, float], None]]:
+    """A function that appends an RGB frame, given its time in seconds; the first one sets the size.
+
+    Args:
+        rate: frames a second; as every frame brings its own time, only the last one's duration comes from it.
+    """
+    with av.open(str(output), "w", format="mp4", options={"movflags": "faststart"}) as container:
+        rate = rate if 1 <= rate <= 240 else 25.0  # browsers say 1000
+        stream = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1001))
+        stream.codec_context.time_base = _TICK
+        stream.pix_fmt = "yuv420p"  # what every browser and phone plays
+        stream.options = {"preset": "veryfast", "crf": "23"}
+        # Gradio's server has other visitors, too
+        stream.thread_count = 1
+
+        def write(picture: Image.Image, seconds: float) -> None:
+            if not stream.codec_context.is_open:
+                stream.width, stream.height = picture.size
+            frame = av.VideoFrame.from_ndarray(np.asarray(picture), format="rgb24")
+            frame.pts, frame.time_base = round(seconds / _TICK), _TICK
+            container.mux(stream.encode(frame))
+
+        yield write
+        container.mux(stream.encode(None))

@@ -1,0 +1,247 @@
+"""Many pictures and films through the pipeline, one face a row; nothing is kept of what is done."""
+
+import csv
+import glob
+import logging
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import cv2
+import numpy as np
+from PIL import Image
+from tqdm.auto import tqdm
+
+from fer_model.errors import ImageError
+from fer_model.images import MAX_PIXELS
+from fer_model.inference.drawing import overlay
+from fer_model.inference.pipeline import Face, FERPipeline
+from fer_model.labels import EMOTIONS
+
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
+FILMS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".y4m")
+ARCHIVES = (".zip",)
+
+MAX_PICTURE_BYTES = 50_000_000
+"""Of a picture in an archive, unpacked. It is read into memory, and a small archive can unfold to gigabytes."""
+
+
+def columns(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Of the table: which file, when in it (films only), the face's number there (largest first; empty: none found),
+    its box in pixels, the detector's score, the answer, whether the model is unsure, and each class's probability."""
+    return ("file", "seconds", "face", "left", "top", "right", "bottom", "score", "label", "unsure", *names)
+
+
+COLUMNS = columns(EMOTIONS)
+"""Of a model of six classes."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture, or one frame of a film with its time; `image` is what `open_image` takes.
+
+    problem: why a picture could not be taken out of its archive; then it is empty.
+    """
+
+    file: Path
+    image: "Path | bytes | np.ndarray"
+    seconds: float | None = None
+    problem: str = ""
+
+
+def find_files(paths: Iterable[str]) -> list[Path]:
+    """The pictures, films and zip archives that paths, folders (searched to the bottom) and globs name, each once.
+
+    Raises:
+        ImageError: a path or pattern names nothing.
+    """
+    found: dict[Path, None] = {}
+    for text in paths:
+        path = Path(text)
+        if path.is_dir():
+            new = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES + FILMS + ARCHIVES and p.is_file())
+        elif path.is_file():
+            new = [path]
+        else:
+            new = sorted(Path(name) for name in glob.glob(text, recursive=True) if Path(name).is_file())
+        if not new:
+            raise ImageError(f"{text!r} names no picture, film or zip archive.")
+        found |= dict.fromkeys(new)
+    return list(found)
+
+
+def items(files: Iterable[Path], every: float = 0.0) -> Iterator[Item]:
+    """The pictures, those in archives, and of each film a frame every so many seconds (0: all), read when asked for.
+
+    A film or an archive that cannot be read is logged and left out.
+    """
+    for file in files:
+        kind = file.suffix.lower()
+        if kind not in FILMS + ARCHIVES:
+            yield Item(file, file)
+            continue
+        try:
+            yield from film_frames(file, every) if kind in FILMS else zipped_pictures(file)
+        except ImageError as error:
+            log.warning("left out %s: %s", file, error)
+
+
+def zipped_pictures(file: Path) -> Iterator[Item]:
+    """The pictures in a zip archive, one in memory at a time and none unpacked to disk; others are passed over.
+
+    One that is encrypted, damaged or too large comes as an item with a `problem`.
+
+    Raises:
+        ImageError: the archive cannot be read.
+    """
+    with _open_archive(file) as archive:
+        for info in pictures_in(archive):
+            path = Path(f"{file}/{info.filename}")  # not file / name: a name that begins with a slash would replace it
+            try:
+                item = Item(path, _unpacked(archive, info))
+            except Exception as error:  # as in _open_archive
+                item = Item(path, b"", problem=f"It cannot be taken out of its archive ({error}).")
+            yield item
+
+
+def _open_archive(file: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(file)
+    except Exception as error:  # for damaged files it raises nearly anything: NotImplementedError, UnicodeError, …
+        raise ImageError(f"{file.name} is not a zip archive that can be read.") from error
+
+
+def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    with archive.open(info) as packed:
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            # zipfile unpacks these at once, however little is asked for
+            raise ImageError("its compression is not the usual one, deflate")
+        content = packed.read(MAX_PICTURE_BYTES + 1)
+    if len(content) > MAX_PICTURE_BYTES:  # whatever size the archive says it has
+        raise ImageError(f"it is larger than {MAX_PICTURE_BYTES:,} bytes")
+    return content
+
+
+def pictures_in(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """The pictures in an archive, without the shadows that a Mac puts beside them."""
+    return [
+        info
+        for info in archive.infolist()
+        if Path(info.filename).suffix.lower() in PICTURES
+        and not info.is_dir()
+        and not info.filename.startswith("__MACOSX/")
+    ]
+
+
+def film_frames(file: Path, every: float) -> Iterator[Item]:
+    """Frames of a film, RGB uint8 (H, W, 3), one in memory at a time.
+
+    Raises:
+        ImageError: the film cannot be read.
+    """
+    film = cv2.VideoCapture(str(file))
+    try:
+        if film.get(cv2.CAP_PROP_FRAME_WIDTH) * film.get(cv2.CAP_PROP_FRAME_HEIGHT) > MAX_PIXELS:
+            raise ImageError(f"{file.name} has frames that are too large; at most {MAX_PIXELS:,} pixels are read.")
+        rate = film.get(cv2.CAP_PROP_FPS) or 25.0
+        seconds, due, found = -1 / rate, 0.0, False
+        while film.grab():  # decodes, but does not convert what is not wanted
+            # each frame's own time: phones and browsers record at no constant rate, and browsers state none
+            stated = max(film.get(cv2.CAP_PROP_POS_MSEC) / 1000, 0.0)
+            seconds = stated if stated > seconds else seconds + 1 / rate
+            if seconds >= due - 1e-9:
+                readable, frame = film.retrieve()
+                if readable:
+                    found = True
+                    yield Item(file, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), seconds)
+                due = max(due + every, seconds)
+        if not found:
+            raise ImageError(f"{file.name} is not a film that can be read.")
+    finally:
+        film.release()
+
+
+def rows(
+    pipeline: FERPipeline, found: Iterable[Item], *, whole_picture: bool = False, maps: Path | None = None
+) -> Iterator[dict]:
+    """A dict by `columns` for every face, or one with an empty `face` for a picture without.
+
+    What cannot be read is logged and left out.
+
+    Args:
+        maps: folder for every face's Grad-CAM, laid on it, as NUMBER-FILE-FACE.png, pictures counted from 1.
+    """
+    for position, item in enumerate(found, 1):
+        try:
+            if item.problem:
+                raise ImageError(item.problem)
+            result = pipeline(item.image, whole_picture=whole_picture, heat_maps=maps is not None)
+        except ImageError as error:
+            log.warning("left out %s: %s", item.file, error)
+            continue
+        seconds = "" if item.seconds is None else f"{item.seconds:.3f}"
+        if not result.faces:
+            yield {"file": str(item.file), "seconds": seconds}
+        for number, face in enumerate(result.faces, 1):
+            yield {"file": str(item.file), "seconds": seconds, "face": number, **face_columns(face)}
+            if maps:
+                # numbered, because folders may hold files of one name
+                save_map(face, maps / f"{position:05d}-{item.file.stem}-{number}.png")
+
+
+def write_table(file: TextIO, table: Iterable[dict], names: tuple[str, ...]) -> int:
+    """Write rows as CSV while they come, with a column for each of the classes' `names`; returns how many."""
+    writer = csv.DictWriter(file, columns(names))
+    writer.writeheader()
+    written = 0
+    for row in table:
+        writer.writerow(row)
+        written += 1
+    return written
+
+
+def save_map(face: Face, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image: Image.Image = overlay(face.crop, face.heat_map)
+    image.save(path)
+
+
+def with_progress(found: Iterable[Item], files: list[Path], every: float) -> Iterator[Item]:
+    """The same items under a progress bar."""
+    yield from tqdm(found, total=sum(count(file, every) for file in files), unit="picture", desc="recognising")
+
+
+def count(file: Path, every: float = 0.0) -> int:
+    """How many items a picture, a film or an archive gives; of a film what its header says, which may be wrong."""
+    kind = file.suffix.lower()
+    if kind in ARCHIVES:
+        try:
+            with _open_archive(file) as archive:
+                return len(pictures_in(archive))
+        except ImageError:
+            return 0
+    if kind not in FILMS:
+        return 1
+    film = cv2.VideoCapture(str(file))
+    frames, rate = int(max(film.get(cv2.CAP_PROP_FRAME_COUNT), 0)), film.get(cv2.CAP_PROP_FPS) or 25.0
+    film.release()
+    return min(frames, int((frames - 1) / rate / every + 1e-9) + 1) if frames and every > 0 else frames
+
+
+def face_columns(face: Face) -> dict:
+    """What a row of the table says of a face."""
+    left, top, right, bottom = face.box
+    return {
+        "left": left,
+        "top": top,
+        "right": right,
+        "bottom": bottom,
+        "score": "" if face.score is None else f"{face.score:.4f}",
+        "label": face.label,
+        "unsure": face.unsure,
+        **{name: f"{share:.6f}" for name, share in face.probabilities.items()},
+    }

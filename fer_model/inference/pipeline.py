@@ -1,0 +1,200 @@
+"""An image in, faces with probabilities and heat maps out.
+
+pipeline = FERPipeline.from_pretrained("results/v2/models")
+result = pipeline("photo.jpg")
+print(result.message, [(face.box, face.label, face.probabilities) for face in result.faces])
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from fer_model.data.augment import preprocess, to_face
+from fer_model.images import open_image
+from fer_model.inference.detector import SMALL_PICTURE, crop_face, shared_detector
+from fer_model.labels import LABEL2ID
+from fer_model.model.gradcam import explain
+from fer_model.model.network import FERModel
+from fer_model.model.tta import VIEWS, logits_over_views
+
+_FACES_AT_ONCE = 32  # a crowd passes the network in parts, so that memory does not grow with it
+
+NO_FACE = (
+    "No face was found in this picture. Try one in which a face is larger, upright and well lit; "
+    "if the whole picture is a face, say so."
+)
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face of a photo.
+
+    box: (left, top, right, bottom) in pixels of the upright photo.
+    score: the detector's confidence in [0, 1]; None where the whole picture was taken as the face.
+    probabilities: {class name: probability}, calibrated, in class order, summing to 1.
+    crop: the square cut out, RGB.
+    pixels: what the network saw, uint8 (48, 48), before enlarging to S x S, the model's `input_size`.
+    heat_maps: Grad-CAM for every class, in class order, float32 (classes, S, S) in [0, 1]; None if not asked for.
+    unsure: the highest probability is below the model's threshold; the answer may well be wrong.
+    tilt: degrees by which the face is turned clockwise in the photo, and by which its crop was turned back.
+    """
+
+    box: tuple[int, int, int, int]
+    score: float | None
+    probabilities: dict[str, float]
+    crop: Image.Image
+    pixels: np.ndarray
+    heat_maps: np.ndarray | None = None
+    unsure: bool = False
+    tilt: float = 0.0
+
+    @property
+    def label(self) -> str:
+        """The class with the highest probability."""
+        return max(self.probabilities, key=self.probabilities.__getitem__)
+
+    @property
+    def heat_map(self) -> np.ndarray:
+        """Grad-CAM for the predicted class, float32 (S, S) in [0, 1]."""
+        return self.heat_map_of(self.label)
+
+    def heat_map_of(self, emotion: str) -> np.ndarray:
+        """Grad-CAM for any class: float32 (S, S), values in [0, 1].
+
+        Raises:
+            ValueError: there is no class of that name, or the heat maps were not asked for.
+        """
+        if emotion not in self.probabilities:
+            raise ValueError(f"There is no class {emotion!r}; the classes are {', '.join(self.probabilities)}.")
+        if self.heat_maps is None:
+            raise ValueError("This face has no heat maps: it was recognised with heat_maps=False.")
+        return self.heat_maps[LABEL2ID[emotion]]
+
+    @property
+    def sentence(self) -> str:
+        """What the model makes of this face, for people."""
+        share = f"{self.probabilities[self.label]:.0%}"
+        if self.unsure:
+            return f"The model is unsure: its best guess is {self.label}, at {share}."
+        return f"The expression looks like {self.label} ({share})."
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a photo a face is: as in `Face`. `score` None: the whole photo is the face."""
+
+    box: tuple[int, int, int, int]
+    score: float | None
+    tilt: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was found in one picture: the upright RGB `image`, its `faces` (largest first), and a sentence."""
+
+    image: Image.Image
+    faces: tuple[Face, ...]
+    message: str
+
+
+class FERPipeline:
+    """Face detection, cropping, classification and Grad-CAM. Holds no state between calls; threads may share it.
+
+    Args:
+        model: a trained network; it is put into evaluation mode and onto `device`.
+        device: where the network runs; the GPU if there is one.
+        views: "plain", or the average over "flip" or "ten-crop", at twice and ten times the cost (see `views`).
+    """
+
+    def __init__(self, model: FERModel, device: str | torch.device | None = None, views: str = "plain"):
+        if views not in VIEWS:
+            raise ValueError(f"There are no views {views!r}; choose {', '.join(VIEWS)}.")
+        self.views = views
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.model = model.eval().to(self.device)
+
+    @classmethod
+    def from_pretrained(
+        cls, model: str | Path, *, device: str | torch.device | None = None, views: str = "plain", **hub_options
+    ) -> "FERPipeline":
+        """From a folder or Hub id; `hub_options` (revision, token, …) as in `FERModel.from_pretrained`."""
+        return cls(FERModel.from_pretrained(model, **hub_options), device, views)
+
+    def __call__(
+        self,
+        image: "str | Path | bytes | Image.Image | np.ndarray",
+        *,
+        whole_picture: bool = False,
+        level_eyes: bool = True,
+        heat_maps: bool = True,
+    ) -> Result:
+        """Recognise every face in one picture.
+
+        Args:
+            image: a path, the bytes of a file, a PIL image, or an RGB array (see `images.open_image`).
+            whole_picture: take the picture as a face crop and do not search it. A picture of at most
+                96 x 96 pixels is taken so anyway.
+            level_eyes: turn each face upright before it is shown to the network.
+            heat_maps: also compute every class's Grad-CAM; without it an answer takes less time.
+
+        Returns:
+            A `Result`; a picture without a face gives no faces and a message that says so.
+
+        Raises:
+            ImageError: the picture cannot be read.
+        """
+        photo = open_image(image)
+        if whole_picture or max(photo.size) <= SMALL_PICTURE:
+            places = [Place((0, 0, *photo.size), None, 0.0)]
+        else:
+            found = shared_detector().detect(photo)
+            places = [Place(face.box, face.score, face.tilt if level_eyes else 0.0) for face in found]
+        faces = self.recognise(photo, places, heat_maps=heat_maps)
+        return Result(photo, faces, _message(faces) if faces else NO_FACE)
+
+    def recognise(self, photo: Image.Image, places: list["Place"], *, heat_maps: bool = True) -> tuple[Face, ...]:
+        """The faces at known places of an RGB photo, in the same order."""
+        if not places:
+            return ()
+        crops = [photo if place.score is None else crop_face(photo, place.box, place.tilt) for place in places]
+        pixels = torch.stack([to_face(crop) for crop in crops])  # (N, 1, 48, 48)
+        probabilities, maps = self._classify(pixels, heat_maps)
+        return tuple(
+            Face(
+                box=place.box,
+                score=place.score,
+                probabilities=dict(zip(self.model.class_names, probabilities[index].tolist(), strict=True)),
+                crop=crops[index],
+                pixels=pixels[index, 0].numpy(),
+                heat_maps=None if maps is None else maps[index],
+                unsure=float(probabilities[index].max()) < self.model.unsure_below,
+                tilt=place.tilt,
+            )
+            for index, place in enumerate(places)
+        )
+
+    def _classify(self, pixels: torch.Tensor, heat_maps: bool) -> tuple[torch.Tensor, np.ndarray | None]:
+        """uint8 (N, 1, 48, 48) -> probabilities (N, classes) and, if asked for, heat maps (N, classes, S, S)."""
+        probabilities, maps = [], []
+        for part in pixels.split(_FACES_AT_ONCE):
+            part = part.to(self.device)
+            if heat_maps:
+                logits, some_maps = explain(self.model, preprocess(part, self.model.input_size))
+                maps.append(some_maps.cpu())
+            if self.views != "plain" or not heat_maps:  # the pass that explained is the plain view's
+                with torch.inference_mode():
+                    logits = logits_over_views(self.model, part, self.model.input_size, self.views)
+            probabilities.append(self.model.probabilities(logits).cpu())
+        return torch.cat(probabilities), torch.cat(maps).numpy() if heat_maps else None
+
+
+def _message(faces: tuple[Face, ...]) -> str:
+    sentence = faces[0].sentence
+    if len(faces) > 1:
+        return f"{len(faces)} faces were found. Largest face: {sentence[0].lower()}{sentence[1:]}"
+    if faces[0].score is None:
+        sentence += " The whole picture was taken as the face."
+    return sentence

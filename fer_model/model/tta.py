@@ -1,0 +1,42 @@
+"""Test-time views: the same face shown to the network in several ways, and the logits averaged."""
+
+import torch
+from torch import Tensor, nn
+
+from fer_model.data.augment import preprocess
+
+VIEWS = {"plain": 1, "flip": 2, "ten-crop": 10}
+"""How many passes through the network each kind takes."""
+
+CROP = 44
+"""Side of a crop of a stored face of 48 pixels; crops are enlarged to the network's input like whole faces."""
+
+
+def views(faces: Tensor, kind: str) -> list[Tensor]:
+    """Faces (B, 1, 48, 48) as they are; "flip": also mirrored; "ten-crop": corners and middle, also mirrored.
+
+    Raises:
+        ValueError: there is no such kind.
+    """
+    if kind == "plain":
+        return [faces]
+    if kind == "flip":
+        return [faces, faces.flip(-1)]
+    if kind != "ten-crop":
+        raise ValueError(f"There are no views {kind!r}; choose {', '.join(VIEWS)}.")
+    far = faces.shape[-1] - CROP
+    corners = [(0, 0), (0, far), (far, 0), (far, far), (far // 2, far // 2)]
+    crops = [faces[..., top : top + CROP, left : left + CROP] for top, left in corners]
+    return crops + [crop.flip(-1) for crop in crops]
+
+
+def logits_over_views(
+    model: nn.Module,
+    faces: Tensor,
+    size: int,
+    kind: str = "plain",
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> Tensor:
+    """Mean logits float32 (B, classes) over the views of stored faces, uint8 (B, 1, 48, 48), shown at `size` pixels."""
+    shown = (preprocess(view, size).contiguous(memory_format=memory_format) for view in views(faces, kind))
+    return torch.stack([model(images).float() for images in shown]).mean(dim=0)

@@ -1,0 +1,125 @@
+"""The files of a training run, written so that a run killed at any moment leaves whole ones."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from fer_model.errors import ModelError, TrainingError
+from fer_model.model.network import FERModel
+
+
+def save_model(model: FERModel, folder: Path, accelerator: Accelerator) -> None:
+    """Write the model's three files so that at every moment the folder holds whole ones."""
+    if not accelerator.is_main_process:
+        return
+    temporary = folder.with_name(folder.name + ".writing")
+    shutil.rmtree(temporary, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / "README.md").is_file():  # a person's own sentences in it are to stay
+        temporary.mkdir()
+        shutil.copy(folder / "README.md", temporary)
+    model.save_pretrained(temporary)
+    # the card first: from then on it claims nothing of the old weights, nor yet of the new; and the weights last,
+    # since a resumed run takes the folder for finished where it finds them (`holds_weights`)
+    order = ("README.md", "config.json", "model.safetensors")
+    for file in sorted(temporary.iterdir(), key=lambda file: order.index(file.name)):
+        os.replace(file, folder / file.name)
+    temporary.rmdir()
+
+
+def holds_weights(folder: Path, model: FERModel) -> bool:
+    """Whether the folder holds a model with these very weights, or these rounded to float16 (`recalibrate --half`)."""
+    try:
+        theirs, ours = FERModel.from_pretrained(folder).state_dict(), model.state_dict()
+    except ModelError:
+        return False
+    if theirs.keys() != ours.keys():
+        return False
+    rounded = {name: value.half().float() if value.is_floating_point() else value for name, value in ours.items()}
+    return any(all(torch.equal(theirs[name], these[name].cpu()) for name in these) for these in (ours, rounded))
+
+
+def save_checkpoint(checkpoints: Path, epoch: int, accelerator: Accelerator) -> None:
+    """Write beside, then rename: a checkpoint that has its name is whole."""
+    temporary = checkpoints / "writing"
+    if accelerator.is_main_process:
+        shutil.rmtree(temporary, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(temporary))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        older = list(checkpoints.glob("epoch-*"))
+        temporary.rename(checkpoints / f"epoch-{epoch:03d}")
+        for folder in older:
+            # a half-deleted one is older than the new one, so nobody will resume from it
+            shutil.rmtree(folder)
+    accelerator.wait_for_everyone()
+
+
+def newest_checkpoint(checkpoints: Path) -> Path | None:
+    """The folder of the last finished epoch, if there is one."""
+    return max(checkpoints.glob("epoch-*"), key=lambda folder: int(folder.name.removeprefix("epoch-")), default=None)
+
+
+def remove_checkpoints(checkpoints: Path) -> None:
+    """Rename, then delete: a run killed in between does not resume from half a checkpoint."""
+    if checkpoints.is_dir():
+        leaving = checkpoints.with_name(checkpoints.name + ".leaving")
+        shutil.rmtree(leaving, ignore_errors=True)
+        checkpoints.rename(leaving)
+        shutil.rmtree(leaving)
+
+
+def remove_old_results(output_dir: Path, accelerator: Accelerator) -> None:
+    """Remove what was measured of other weights, just before new ones take their place."""
+    if accelerator.is_main_process:
+        (output_dir / "metrics.json").unlink(missing_ok=True)
+        for picture in (output_dir / "visualizations").glob("*.png"):
+            picture.unlink()
+
+
+def require_same_run(history_file: Path, run: dict) -> None:
+    """A run goes on only with the settings it began with; otherwise its history would be a lie."""
+    try:
+        before = json.loads(history_file.read_text())["run"]
+    except FileNotFoundError:  # somebody removed it
+        return
+    ignored = ("environment", "command")
+    now = json.loads(json.dumps(run))  # tuples to lists, as in the file
+    before, now = _flat(before), _flat(now)
+    changed = [
+        f"{key} was {before.get(key)!r} and is {now.get(key)!r}"
+        for key in now.keys() | before.keys()
+        if key.split(".")[0] not in ignored and before.get(key) != now.get(key)
+    ]
+    if changed:
+        raise TrainingError(
+            f"The run in {history_file.parent} was started with other settings: {'; '.join(sorted(changed))}. "
+            "Resume with the same ones, or choose another --output-dir."
+        )
+
+
+def _flat(settings: dict, prefix: str = "") -> dict:
+    """Nested settings by their dotted names, so that a message can name the one that changed."""
+    found = {}
+    for key, value in settings.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
+
+
+def write_history(output_dir: Path, history: dict, accelerator: Accelerator) -> None:
+    """Write `history.json`, on the main process."""
+    if accelerator.is_main_process:
+        write_json(output_dir / "history.json", history)
+
+
+def write_json(file: Path, content: dict) -> None:
+    """Write beside, then rename: a reader never sees half of it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(file.name + ".writing")
+    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(temporary, file)

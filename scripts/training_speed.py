@@ -1,0 +1,104 @@
+"""How long an image takes to learn from, for every version and image size it was trained at, side by side.
+
+    python scripts/training_speed.py                     # writes results/training_speed.json
+    accelerate launch --mixed_precision bf16 scripts/training_speed.py --compile    # on other terms
+
+Each round takes a few training steps of every kind in turn, so that what else the machine does hits all alike; the
+medians over all rounds count. Steps are the training's own, augmentation and optimizer included; the faces are noise.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT)]
+
+import torch  # noqa: E402
+from tqdm import tqdm  # noqa: E402
+
+from fer_model.configs import CONFIGS, DATA_SIZE  # noqa: E402
+from fer_model.labels import EMOTIONS  # noqa: E402
+from fer_model.machine import environment  # noqa: E402
+from fer_model.model.network import FERModel  # noqa: E402
+from fer_model.model_facts import forward_flops  # noqa: E402
+from fer_model.training.fit import Step, make_accelerator  # noqa: E402
+from fer_model.training.optim import make_average, make_optimizer, make_schedule  # noqa: E402
+
+SIZES = {"v1": (64,), "v2": (64,), "v3": (32, 48)}
+"""Pixels a side at which the trainings whose histories are in results/ showed their images."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--compile", action="store_true", help="torch.compile, as train.py has it")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="(default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=4, metavar="N", help="a kind and round (default: %(default)s)")
+    args = parser.parse_args()
+    kinds = [(version, size) for version, sizes in SIZES.items() for size in sizes]
+    seconds = {kind: [] for kind in kinds}
+    with tempfile.TemporaryDirectory() as folder:
+        accelerator = make_accelerator(Path(folder), 0, compile=args.compile)
+        # one step of each comes first, uncounted: it allocates, and compiles
+        steps = {kind: _prepared(*kind, accelerator) for kind in tqdm(kinds, desc="warming up", unit="kind")}
+        for _ in tqdm(range(args.rounds), desc="measuring", unit="round"):
+            for kind, step in steps.items():
+                seconds[kind] += [step() for _ in range(args.steps)]
+    rows = [
+        {
+            "version": version,
+            "size": size,
+            "batch_size": CONFIGS[version].recipe.batch_size,
+            "seconds_per_image": statistics.median(seconds[version, size]) / CONFIGS[version].recipe.batch_size,
+            "flops_per_image": 3 * forward_flops(FERModel(version=version), size),
+        }
+        for version, size in kinds
+    ]
+    result = {
+        "command": _command(accelerator.mixed_precision, args),
+        "mixed_precision": accelerator.mixed_precision,
+        "compile": args.compile,
+        "rows": rows,
+        "environment": environment(accelerator.device),
+    }
+    (ROOT / "results" / "training_speed.json").write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+
+
+def _command(precision: str, args: argparse.Namespace) -> str:
+    launcher = "python" if precision == "no" else f"accelerate launch --mixed_precision {precision}"
+    compiled = " --compile" if args.compile else ""
+    return f"{launcher} scripts/training_speed.py{compiled} --rounds {args.rounds} --steps {args.steps}"
+
+
+def _prepared(version: str, size: int, accelerator):
+    """A function that takes one training step, on a batch that stays the same, and returns its seconds."""
+    recipe = CONFIGS[version].recipe
+    model = FERModel(version=version).to(memory_format=torch.channels_last)
+    model, optimizer = accelerator.prepare(model, make_optimizer(model, recipe))
+    bare = accelerator.unwrap_model(model, keep_torch_compile=False)
+    weights = torch.ones(len(EMOTIONS), device=accelerator.device)
+    schedule = make_schedule(optimizer, recipe, 1000)
+    step = Step(
+        model.train(), optimizer, schedule, make_average(bare, recipe), weights, recipe, size, torch.channels_last
+    )
+    faces = torch.randint(256, (recipe.batch_size, 1, DATA_SIZE, DATA_SIZE), dtype=torch.uint8)
+    labels = torch.randint(len(EMOTIONS), (recipe.batch_size,))
+    faces, labels = faces.to(accelerator.device), labels.to(accelerator.device)
+    indices = torch.arange(len(labels))
+
+    def take() -> float:
+        started = time.perf_counter()
+        step(faces, labels, indices, accelerator)[0].sum().item()  # waits for a device that works on its own time
+        return time.perf_counter() - started
+
+    take()
+    return take
+
+
+if __name__ == "__main__":
+    main()
