@@ -30,11 +30,11 @@ except ImportError:
 
 import torch
 
-from fer_model.allocator import share_arenas
 from fer_model.demo.page import build_page
 from fer_model.demo.theme import CSS, JS, theme
 from fer_model.demo.versions import Versions
 from fer_model.errors import FERError, ModelError
+from fer_model.machine import share_arenas
 
 HERE = Path(__file__).resolve().parent
 

@@ -15,30 +15,29 @@ neutral, go to results/VERSION-7.
 
 import argparse
 import dataclasses
-import shlex
 from pathlib import Path
 
 import torch
 
 from fer_model import cli
-from fer_model.configs import CONFIGS, Recipe, changed, folder_name
+from fer_model.configs import CONFIGS, Recipe, changed
 from fer_model.data.splits import validation_split
 from fer_model.errors import TrainingError
-from fer_model.evaluation import plots
-from fer_model.hub.push import prepare_push, push_folder, write_card
+from fer_model.evaluation.plots import training_curves
+from fer_model.hub.card import write_card
+from fer_model.hub.push import prepare_push, push_folder
 from fer_model.labels import COUNTS, EMOTIONS
-from fer_model.training import fit, losses
+from fer_model.model.network import FERModel
+from fer_model.runs import RESULTS, History, Run, folder_name
 from fer_model.training.distillation import load_teachers
+from fer_model.training.fit import fit, make_accelerator
+from fer_model.training.losses import class_weights
 from fer_model.training.warm_start import starting_point
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="train.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--version", choices=list(CONFIGS), default="v2", help="the network and its recipe (default: v2)"
-    )
+    parser = cli.parser("train.py", __doc__)
+    cli.add_version_argument(parser, "the network and its recipe")
     parser.add_argument(
         "--classes", type=int, choices=list(COUNTS), default=len(EMOTIONS), help="7: with neutral (default: 6)"
     )
@@ -48,7 +47,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--epochs", type=cli.positive, help="at most this many (default: the recipe's)")
     parser.add_argument("--batch-size", type=cli.positive, help="images per step and process (default: the recipe's)")
-    parser.add_argument("--lr", type=_positive_float, help="learning rate (default: the recipe's)")
+    parser.add_argument("--lr", type=cli.positive_float, help="learning rate (default: the recipe's)")
     parser.add_argument("--seed", type=int, default=0, help="of split, weights, shuffle and augmentation (default: 0)")
     parser.add_argument(
         "--output-dir",
@@ -78,7 +77,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "arXiv 1503.02531); more than once for the mean of several",
     )
     parser.add_argument(
-        "--teacher-share", type=_share, default=0.5, help="how much of the targets is theirs (default: %(default)s)"
+        "--teacher-share", type=cli.share, default=0.5, help="how much of the targets is theirs (default: %(default)s)"
     )
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on from the last finished epoch in the output folder")
@@ -95,13 +94,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(args: argparse.Namespace) -> dict:
+def main(args: argparse.Namespace) -> History:
     recipe = recipe_of(args)  # first, because a mistake in it is found at once
-    output_dir = args.output_dir or Path("results") / folder_name(args.version, args.classes)
-    if any(Path(teacher).resolve() == (output_dir / "models").resolve() for teacher in args.teacher):
-        raise TrainingError(f"--teacher {output_dir / 'models'} would be replaced; choose another --output-dir.")
+    output_dir = args.output_dir or RESULTS / folder_name(args.version, args.classes)
+    run = Run(output_dir)
+    if any(Path(teacher).resolve() == run.models.resolve() for teacher in args.teacher):
+        raise TrainingError(f"--teacher {run.models} would be replaced; choose another --output-dir.")
     output_dir.mkdir(parents=True, exist_ok=True)
-    accelerator = fit.make_accelerator(
+    accelerator = make_accelerator(
         output_dir, args.seed, compile=args.compile, tracker=args.tracker, threads=args.threads
     )
     if args.push_to_hub and accelerator.is_main_process:
@@ -110,7 +110,7 @@ def main(args: argparse.Namespace) -> dict:
     train, validation = validation_split(
         everything, args.limit, recipe.validation_fraction, args.seed, recipe.together, accelerator.is_main_process
     )
-    start = starting_point(args.version, args.classes, args.seed, args.init, output_dir if args.resume else None)
+    start = starting_point(args.version, args.classes, args.seed, args.init, run if args.resume else None)
     model = start.model
     if recipe.last_size != model.input_size:
         accelerator.print(
@@ -119,14 +119,14 @@ def main(args: argparse.Namespace) -> dict:
         )
     teachers = load_teachers(args.teacher, args.teacher_share, model.class_names)
     labels = torch.cat([train.labels, validation.labels])
-    weights = losses.class_weights(labels, recipe.weight_power, args.classes)
+    weights = class_weights(labels, recipe.weight_power, args.classes)
     accelerator.print(
         f"{len(train):,} training and {len(validation):,} validation images; class weights "
         + ", ".join(f"{name} {weight:.3f}" for name, weight in zip(model.class_names, weights.tolist(), strict=True))
     )
     if args.tracker:
         accelerator.init_trackers("fer", config={"version": args.version, "lr": recipe.lr, "seed": args.seed})
-    history = fit.fit(
+    history = fit(
         start,
         train,
         validation,
@@ -149,15 +149,16 @@ def main(args: argparse.Namespace) -> dict:
     accelerator.end_training()
     if accelerator.is_main_process:
         best = history["epochs"][history["best_epoch"] - 1]
-        write_card(output_dir)
-        plots.training_curves(history, output_dir / "visualizations" / "training_curves.png")
+        model = FERModel.from_pretrained(run.models)
+        write_card(run, model)
+        training_curves(history, run.visualizations / "training_curves.png")
         print(
             f"stopped: {history['stopped']}. Best epoch {best['epoch']}: validation accuracy "
             f"{best['validation_accuracy']:.2%}, macro recall {best['validation_macro_recall']:.2%}. "
-            f"Model in {output_dir / 'models'}"
+            f"Model in {run.models}"
         )
         if args.push_to_hub:
-            print(push_folder(output_dir, args.push_to_hub, args.private))
+            print(push_folder(run, model, args.push_to_hub, args.private))
     return history
 
 
@@ -173,37 +174,9 @@ def _command(args: argparse.Namespace, accelerator) -> str:
     """The command line that repeats this run from its start."""
     launch = ["accelerate", "launch", "--num_processes", str(accelerator.num_processes)]
     launch += ["--mixed_precision", accelerator.mixed_precision]
-    own = ["train.py", "--version", args.version, "--dataset", args.dataset]
-    flags = ("classes", "dataset_revision", "limit", "init", "epochs", "batch_size", "lr", "seed", "threads")
-    for flag in (*flags, "output_dir"):
-        if getattr(args, flag) is not None:
-            own += ["--" + flag.replace("_", "-"), str(getattr(args, flag))]
-    for teacher in args.teacher:
-        own += ["--teacher", teacher]
-    if args.teacher:
-        own += ["--teacher-share", str(args.teacher_share)]
-    own += [word for assignment in args.set for word in ("--set", assignment)]
-    own += [
-        "--" + flag.replace("_", "-") for flag in ("skip_corrupt", "channels_last", "compile") if getattr(args, flag)
-    ]
-    return shlex.join(launch + own)
-
-
-def _share(text: str) -> float:
-    value = _positive_float(text)
-    if value > 1:
-        raise argparse.ArgumentTypeError(f"{text} is more than all, 1")
-    return value
-
-
-def _positive_float(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return value
+    options = ["version", "dataset", "classes", "dataset_revision", "limit", "init", "epochs", "batch_size", "lr"]
+    options += ["seed", "threads", "output_dir", "teacher", *(["teacher_share"] if args.teacher else [])]
+    return cli.repeat([*launch, "train.py"], args, [*options, "set", "skip_corrupt", "channels_last", "compile"])
 
 
 if __name__ == "__main__":

@@ -1,59 +1,83 @@
-"""Commands of the package.
+"""Commands of the package. Each has its own help: `python -m fer_model predict --help`.
 
-python -m fer_model predict photo.jpg holiday/ "clips/*.mp4" --csv out.csv --gradcam maps/
-python -m fer_model push results/v2 user/name      # upload a trained model with its card
+    python -m fer_model predict photo.jpg holiday/ "clips/*.mp4" --csv out.csv --gradcam maps/
+    python -m fer_model push results/v2 user/name
+    python -m fer_model report --check
+
+predict and push work wherever the package is installed; the others need a clone and requirements.txt.
 """
 
 import argparse
 import contextlib
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from fer_model import cli
+from fer_model.configs import DEFAULT_DATASET
 from fer_model.errors import ImageError
-from fer_model.hub.download import default_model
-from fer_model.hub.push import push_folder
-from fer_model.inference import bulk
-from fer_model.inference.pipeline import FERPipeline
 from fer_model.model.tta import VIEWS
+from fer_model.runs import RESULTS, Run, default_model, write_json
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m fer_model", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-
-    predict = commands.add_parser(
-        "predict",
-        help="recognise every face in pictures and films, as a CSV table",
-        description="Recognise every face in pictures and films. Columns: "
-        f"{', '.join(bulk.COLUMNS)}, and neutral where the model knows it.",
-    )
-    predict.add_argument("paths", nargs="+", metavar="PATH", help="pictures, films, zips, folders or quoted globs")
-    predict.add_argument("--csv", type=Path, metavar="FILE", help="where the table goes (default: the terminal)")
-    predict.add_argument("--gradcam", type=Path, metavar="DIR", help="also every face with its heat map, as PNG files")
-    predict.add_argument(
-        "--model", metavar="PATH_OR_ID", help="folder or Hub id (default: the newest under results/, else FER_MODEL)"
-    )
-    predict.add_argument("--whole-picture", action="store_true", help="take each picture as a face; search none")
-    predict.add_argument("--every", type=float, default=0.0, metavar="SECONDS", help="of films (default: every frame)")
-    predict.add_argument("--views", choices=list(VIEWS), default="plain", help="average over several views of a face")
-    predict.set_defaults(run=_predict)
-
-    push = commands.add_parser("push", help="upload weights, config, card and the package's wheel to the Hub")
-    push.add_argument("results", type=Path, metavar="FOLDER", help="a run's folder, such as results/v2")
-    push.add_argument("repo_id", metavar="USER/NAME", help="the repository; it is created if need be")
-    push.add_argument("--private", action="store_true", help="create it as a private one")
-    push.set_defaults(run=lambda args: print(push_folder(args.results, args.repo_id, args.private)))
+    parser = cli.parser("python -m fer_model", __doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_add_predict, _add_push, _add_ablation, _add_duplicates, _add_recalibrate, _add_report):
+        add(commands)
     return parser.parse_args(argv)
 
 
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    args.run(args)
+
+
+def _command(commands, name: str, run, summary: str, description: str) -> argparse.ArgumentParser:
+    added = commands.add_parser(
+        name, help=summary, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    added.set_defaults(run=run)
+    return added
+
+
+# predict
+
+
+def _add_predict(commands) -> None:
+    parser = _command(
+        commands,
+        "predict",
+        _predict,
+        "recognise every face in images and videos, as a CSV table",
+        """Recognise every face in images and videos, one row a face.
+
+    python -m fer_model predict photo.jpg
+    python -m fer_model predict holiday/ "clips/*.mp4" photos.zip --every 0.5 --csv out.csv --gradcam maps/
+
+Columns: file, seconds (videos only), the face's number (largest first; empty where none was found), its box in
+pixels, the detector's score, the answer, whether the model is unsure, and the probability of each class. A file
+that cannot be read is named and left out.""",
+    )
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="images, videos, zips, folders or quoted globs")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="where the table goes (default: the terminal)")
+    parser.add_argument("--gradcam", type=Path, metavar="DIR", help="also every face with its heat map, as PNG files")
+    parser.add_argument(
+        "--model", metavar="PATH_OR_ID", help="folder or Hub id (default: the newest under results/, else FER_MODEL)"
+    )
+    parser.add_argument("--whole-picture", action="store_true", help="take each image as a face; search none")
+    parser.add_argument("--every", type=float, default=0.0, metavar="SECONDS", help="of videos (default: every frame)")
+    parser.add_argument("--views", choices=list(VIEWS), default="plain", help="average over several views of a face")
+
+
 def _predict(args: argparse.Namespace) -> None:
+    from fer_model.inference import bulk
+    from fer_model.inference.pipeline import FERPipeline
+
     logging.basicConfig(format="%(message)s")
     files = bulk.find_files(args.paths)
-    pipeline = FERPipeline.from_pretrained(args.model or default_model(Path("results")), views=args.views)
+    pipeline = FERPipeline.from_pretrained(args.model or default_model(RESULTS), views=args.views)
     found = bulk.items(files, args.every)
     if args.csv:  # a bar would get between the rows on the terminal
         found = bulk.with_progress(found, files, args.every)
@@ -65,10 +89,197 @@ def _predict(args: argparse.Namespace) -> None:
         raise ImageError("None of these files could be read.")
 
 
-def main(argv: list[str] | None = None) -> None:
-    args = parse_args(argv)
-    args.run(args)
+# push
+
+
+def _add_push(commands) -> None:
+    parser = _command(
+        commands,
+        "push",
+        _push,
+        "upload a trained model with its card and the package's wheel to the Hub",
+        """Upload weights, config, card and the package's wheel, in one commit. `hf auth login` first.
+
+    python -m fer_model push results/v3 user/name
+
+The repository is created if need be. What you have written in the card on the Hub stays.""",
+    )
+    parser.add_argument("results", type=Path, metavar="FOLDER", help="a run's folder, such as results/v2")
+    parser.add_argument("repo_id", metavar="USER/NAME", help="the repository")
+    parser.add_argument("--private", action="store_true", help="create it as a private one")
+
+
+def _push(args: argparse.Namespace) -> None:
+    from fer_model.hub.push import push_folder, require_files
+    from fer_model.model.network import FERModel
+
+    run = Run(args.results)
+    require_files(run)
+    print(push_folder(run, FERModel.from_pretrained(run.models), args.repo_id, args.private))
+
+
+# ablation
+
+
+def _add_ablation(commands) -> None:
+    parser = _command(
+        commands,
+        "ablation",
+        _ablation,
+        "train a study: what each change of a recipe is worth",
+        """What each change is worth: short trainings on equal budgets, one change at a time.
+
+    python -m fer_model ablation --list
+    python -m fer_model ablation v1-to-v2 --dataset ../shared/data/fer2013 --mixed-precision bf16
+
+This writes results/ablation/v1-to-v2.json and .png; v2-to-v3 writes results/v3/ablation.json and .png. Every row is
+one `train.py`; its command stands in the result. The same command goes on with an interrupted study. No test image is
+read. The runs go to runs/ablation and may be deleted.""",
+    )
+    parser.add_argument("study", nargs="?", help="its name, from --list")
+    parser.add_argument("--dataset", default=DEFAULT_DATASET, metavar="ID_OR_PATH", help="(default: %(default)s)")
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs/ablation"), metavar="DIR", help="where the trainings go"
+    )
+    parser.add_argument(
+        "--mixed-precision",
+        choices=("no", "bf16"),
+        default="no",
+        help="bf16 is much faster on GPUs and on CPUs that have bfloat16 instructions, and much slower on others",
+    )
+    parser.add_argument(
+        "--jobs", type=cli.positive, default=1, metavar="N", help="rows trained at once, on a GPU (default: 1)"
+    )
+    parser.add_argument("--epochs", type=cli.positive, metavar="N", help="another budget (see --output)")
+    parser.add_argument("--limit", type=cli.positive, metavar="N", help="images of another budget")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="where the result goes (default: the study's file)")
+    parser.add_argument("--list", action="store_true", help="show the studies and their rows")
+
+
+def _ablation(args: argparse.Namespace) -> None:
+    from fer_model.ablation.runner import run_study
+    from fer_model.ablation.studies import STUDIES, listing, output_file
+    from fer_model.errors import TrainingError
+
+    if args.list or not args.study:
+        print(listing())
+        return
+    if args.study not in STUDIES:
+        raise TrainingError(f"There is no study {args.study!r}; choose {', '.join(STUDIES)}.")
+    planned = STUDIES[args.study]
+    study = replace(planned, epochs=args.epochs or planned.epochs, limit=args.limit or planned.limit)
+    if study != planned and not args.output:
+        raise TrainingError("Another budget gives another result: say with --output where it may go.")
+    output = args.output or output_file(args.study)
+    args.epochs, args.limit = study.epochs, study.limit
+    command = cli.repeat(
+        ["python", "-m", "fer_model", "ablation", args.study], args, ("dataset", "mixed_precision", "epochs", "limit")
+    )
+    options = ["--channels-last"]
+    result = run_study(
+        args.study, study, args.dataset, args.runs, output, options, command, args.mixed_precision, args.jobs
+    )
+    for row in result["rows"]:
+        print(f"{row['name']:<45} {row['validation_accuracy']:>7.2%} {row['validation_macro_recall']:>7.2%}")
+    print(f"written: {output} and {output.with_suffix('.png')}")
+
+
+# duplicates
+
+
+def _add_duplicates(commands) -> None:
+    parser = _command(
+        commands,
+        "duplicates",
+        _duplicates,
+        "count the copies of photos within and across FER2013's parts",
+        """FER2013 holds many photos more than once. This counts exact copies, and near-duplicates by correlation.
+
+    python -m fer_model duplicates --dataset ../shared/data/fer2013       # writes results/data.json
+
+Within and across FER2013's three parts, with how often copies carry different labels; blank images are counted as
+nobody's copies. No image is written. Two minutes on two cores.""",
+    )
+    # without a default, because the usual copy on the Hub has no column `usage`
+    parser.add_argument("--dataset", required=True, metavar="ID_OR_PATH", help="all of FER2013, with a column usage")
+    parser.add_argument("--output", type=Path, default=RESULTS / "data.json", metavar="FILE", help="(%(default)s)")
+
+
+def _duplicates(args: argparse.Namespace) -> None:
+    import json
+
+    from fer_model.data.duplicates import TEST_SETS, study
+    from fer_model.data.fer2013 import load_fer
+
+    train, test = (load_fer(args.dataset, split, classes=7) for split in ("train", "test"))
+    found = study(train, test, progress=True)
+    command = cli.repeat(["python", "-m", "fer_model", "duplicates"], args, ("dataset",))
+    write_json(args.output, {"command": command, **found})
+    print(json.dumps(found | dict.fromkeys(TEST_SETS, "…"), indent=2))
+    print(f"written: {args.output}")
+
+
+# recalibrate
+
+
+def _add_recalibrate(commands) -> None:
+    parser = _command(
+        commands,
+        "recalibrate",
+        _recalibrate,
+        "fit temperature and threshold anew, or store weights in float16",
+        """Fit the temperature and the threshold of a trained model on its own run's validation images.
+
+    python -m fer_model recalibrate results/v2
+    python -m fer_model recalibrate results/v3 --half      # and keep the weights in float16: half the download
+
+Training fits both by itself, and centres the layer that heat maps are made of; this does it for runs that were trained
+before it did, and for rounded weights. It needs the run's dataset.""",
+    )
+    parser.add_argument("results", type=Path, metavar="FOLDER", help="a run's folder, such as results/v2")
+    parser.add_argument("--dataset", metavar="ID_OR_PATH", help="(default: the one in the run's history)")
+    parser.add_argument("--half", action="store_true", help="round the weights to float16, and store them so")
+    parser.add_argument("--skip-corrupt", action="store_true", help="as the run did")
+
+
+def _recalibrate(args: argparse.Namespace) -> None:
+    from fer_model.evaluation.plots import training_curves
+    from fer_model.hub.card import write_card
+    from fer_model.training.recalibrate import recalibrate
+
+    run = Run(args.results)
+    model = recalibrate(run, args.dataset, half=args.half, skip_corrupt=args.skip_corrupt)
+    training_curves(run.history(), run.visualizations / "training_curves.png")
+    write_card(run, model)
+    print(f"temperature {model.temperature:.3f}, unsure below {model.unsure_below:.3f}; now measure anew: evaluate.py")
+
+
+# report
+
+
+def _add_report(commands) -> None:
+    parser = _command(
+        commands,
+        "report",
+        _report,
+        "bring the tables in README.md, docs/ and the model cards up to date",
+        """Fill what stands between markers in README.md, docs/ and the model cards, from the files in results/.
+
+    python -m fer_model report
+    python -m fer_model report --check     # changes nothing; exits with 1 if something is out of date""",
+    )
+    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if something is out of date")
+
+
+def _report(args: argparse.Namespace) -> None:
+    from fer_model.report.readme import refresh
+
+    changed = refresh(check=args.check)
+    if changed and args.check:
+        print(f"not as in results/: {', '.join(changed)}; run python -m fer_model report", file=sys.stderr)
+        sys.exit(1)
+    print(f"rewritten: {', '.join(changed)}" if changed else "all is as in results/")
 
 
 if __name__ == "__main__":
-    cli.run("fer_model", main)
+    cli.run("fer_model", main, "interrupted; the same command goes on")

@@ -1,20 +1,34 @@
-"""What the scripts' command lines share."""
+"""What the command lines share: arguments, the command that repeats a run, and one sentence for a failure."""
 
 import argparse
 import logging
 import os
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from fer_model.configs import DEFAULT_DATASET
+from fer_model.configs import DEFAULT_DATASET, STEPS, VERSIONS
 from fer_model.errors import FERError
 from fer_model.hub.errors import is_disk_full
 
 if TYPE_CHECKING:  # an installed package has neither: only training and measuring need them
     from accelerate import Accelerator
 
-    from fer_model.data.fer2013 import FERData
+    from fer_model.data.dataset import FERData
+
+
+def parser(program: str, description: str | None) -> argparse.ArgumentParser:
+    """One whose description is printed as it is written."""
+    return argparse.ArgumentParser(
+        prog=program, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def add_version_argument(group: "argparse._ActionsContainer", what: str) -> None:
+    group.add_argument(
+        "--version", type=_version, metavar="|".join(VERSIONS), default="v2", help=f"{what} (default: %(default)s)"
+    )
 
 
 def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,12 +49,12 @@ def add_push_arguments(parser: argparse.ArgumentParser, what: str) -> None:
 
 def load_split(args: argparse.Namespace, split: str, accelerator: "Accelerator", classes: int) -> "FERData":
     """The split of --dataset; one process of each machine downloads, the others read its cache."""
-    from fer_model.data import fer2013
+    from fer_model.data.fer2013 import load_fer
 
     logging.basicConfig(format="%(message)s")
     logging.getLogger("fer_model").setLevel(logging.INFO if accelerator.is_main_process else logging.ERROR)
     with accelerator.local_main_process_first():
-        return fer2013.load_fer(
+        return load_fer(
             args.dataset,
             split,
             revision=args.dataset_revision,
@@ -50,11 +64,60 @@ def load_split(args: argparse.Namespace, split: str, accelerator: "Accelerator",
         )
 
 
+def repeat(program: Sequence[str], args: argparse.Namespace, options: Sequence[str]) -> str:
+    """The command line that repeats a run: `program`, and of `options`, in this order, those that are set.
+
+    Args:
+        program: the first words, such as ("python", "evaluate.py"), with the arguments that have no option.
+        options: names in `args`: a flag is set if it is true, a list gives its option for each of its values.
+    """
+    words = list(program)
+    for name in options:
+        value, option = getattr(args, name), "--" + name.replace("_", "-")
+        if value is None or value is False:
+            continue
+        if value is True:
+            words.append(option)
+            continue
+        for one in value if isinstance(value, list) else [value]:
+            words += [option, str(one)]
+    return shlex.join(words)
+
+
+# Kinds of values, for argparse
+
+
 def positive(text: str) -> int:
-    """For argparse: a whole number above 0."""
+    """A whole number above 0."""
     if not text.isdigit() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
+
+
+def positive_float(text: str) -> float:
+    """A number above 0, and not infinite."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def share(text: str) -> float:
+    """A number above 0, at most 1."""
+    value = positive_float(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"{text} is more than all, 1")
+    return value
+
+
+def _version(text: str) -> str:
+    """A version; the networks that only studies need are taken, too, but not offered."""
+    if text not in (*VERSIONS, *STEPS):
+        raise argparse.ArgumentTypeError(f"there is no version {text!r}; choose {', '.join(VERSIONS)}")
+    return text
 
 
 def run(name: str, main: Callable[[], object], if_interrupted: str = "interrupted") -> None:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, fields, replace
 
 from fer_model.errors import TrainingError
-from fer_model.labels import COUNTS, EMOTIONS
 
 INPUT_SIZE = 64
 """Height and width, in pixels, of what V1 and V2 see; see `Architecture.input_size`."""
@@ -150,6 +149,12 @@ class Config:
     recipe: Recipe
 
 
+VERSIONS = ("v1", "v2", "v3")
+"""The designs."""
+
+STEPS = ("v1-four-blocks", "v2-48-pixels", "v2-48-uniform")
+"""Not designs of their own, but the steps between them that the ablations need."""
+
 CONFIGS = {
     "v1": Config(
         Architecture(filters=(64, 128, 256), convs=(2, 2, 3), channel_attention=False),
@@ -189,7 +194,6 @@ CONFIGS = {
             augmentation=Augmentation(shrink=0.75, enlarge=1.1, brightness=0.1, contrast=0.2, erasing=0.4, mixup=0.2),
         ),
     ),
-    # not designs of their own, but the steps between them that the ablations need
     "v1-four-blocks": Config(
         Architecture(filters=(64, 128, 256, 512), convs=(2, 2, 3, 2), channel_attention=False),
         Recipe(lr=3e-4, weight_decay=0.0),
@@ -205,16 +209,6 @@ CONFIGS = {
         Recipe(lr=1e-4, weight_decay=1e-4, size=48, size_at_end=48),
     ),
 }
-
-
-def folder_name(version: str, classes: int) -> str:
-    """What a version's folder under results/ is called: "v3"; of seven classes "v3-7", which no demo takes for six."""
-    return version if classes == len(EMOTIONS) else f"{version}-{classes}"
-
-
-def title(version: str, classes: int) -> str:
-    """What people call a version: "V3", or "V3, seven classes"."""
-    return version.upper() if classes == len(EMOTIONS) else f"{version.upper()}, {COUNTS[classes]} classes"
 
 
 def changed(recipe: Recipe, assignments: list[str]) -> Recipe:

@@ -6,7 +6,9 @@ This is the only place that knows the order of the classes.
 EMOTIONS = ("happiness", "surprise", "sadness", "anger", "disgust", "fear")
 """Class names; a name's position is its index in logits, labels and confusion matrices."""
 
-EMOTIONS_WITH_NEUTRAL = (*EMOTIONS, "neutral")
+NEUTRAL = "neutral"
+
+EMOTIONS_WITH_NEUTRAL = (*EMOTIONS, NEUTRAL)
 """The same for a model of seven classes; the first six have the same index in both."""
 
 LABEL2ID = {name: index for index, name in enumerate(EMOTIONS_WITH_NEUTRAL)}
@@ -14,7 +16,7 @@ LABEL2ID = {name: index for index, name in enumerate(EMOTIONS_WITH_NEUTRAL)}
 COUNTS = {6: "six", 7: "seven"}
 """How many classes a model may have, and the word for it."""
 
-DROPPED = ("neutral", "contempt")
+DROPPED = (NEUTRAL, "contempt")
 """Expressions that some datasets hold and the six are not; their images are left out, neutral only of six classes."""
 
 _ALIASES = {

@@ -18,11 +18,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import torch  # noqa: E402
-from gradio_client import Client, handle_file  # noqa: E402
+import torch
+from gradio_client import Client, handle_file
 
-from fer_model.machine import environment  # noqa: E402
-from helpers.app import running_app  # noqa: E402
+from fer_model.machine import environment
+from helpers.app import running_app
 
 
 def one_start() -> dict[str, float]:

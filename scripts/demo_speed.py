@@ -32,17 +32,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import av  # noqa: E402
-import httpx  # noqa: E402
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from PIL import Image, ImageEnhance  # noqa: E402
-from tqdm import tqdm  # noqa: E402
+import av
+import httpx
+import numpy as np
+import torch
+from PIL import Image, ImageEnhance
+from tqdm import tqdm
 
-from fer_model.demo.versions import Versions  # noqa: E402
-from fer_model.machine import environment  # noqa: E402
-from helpers.app import RunningApp, running_app  # noqa: E402
-from helpers.browser import CHROMIUM, chromium, write_camera  # noqa: E402
+from fer_model.demo.versions import Versions
+from fer_model.machine import environment
+from helpers.app import RunningApp, running_app
+from helpers.browser import CHROMIUM, chromium, write_camera
 
 PHOTO = ROOT / "examples" / "astronaut.jpg"
 

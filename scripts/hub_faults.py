@@ -14,8 +14,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 temporary = tempfile.TemporaryDirectory()
 os.environ["HF_HOME"] = temporary.name
 
-from helpers.hub_cases import CASES, play_all  # noqa: E402
-from helpers.hub_server import running_hub  # noqa: E402
+from helpers.hub_cases import CASES, play_all
+from helpers.hub_server import running_hub
 
 COMMANDS = {
     "pull": "python evaluate.py --model USER/NAME",

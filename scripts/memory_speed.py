@@ -18,16 +18,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
-import torch  # noqa: E402
-from tqdm import tqdm  # noqa: E402
+import torch
+from tqdm import tqdm
 
-from fer_model.allocator import keep_freed_memory  # noqa: E402
-from fer_model.configs import CONFIGS, DATA_SIZE  # noqa: E402
-from fer_model.data.augment import preprocess  # noqa: E402
-from fer_model.evaluation.predict import EVALUATION_BATCH  # noqa: E402
-from fer_model.labels import EMOTIONS  # noqa: E402
-from fer_model.machine import environment  # noqa: E402
-from fer_model.model.network import FERModel  # noqa: E402
+from fer_model.configs import CONFIGS, DATA_SIZE
+from fer_model.evaluation.predict import EVALUATION_BATCH
+from fer_model.labels import EMOTIONS
+from fer_model.machine import (
+    environment,
+    keep_freed_memory,
+)
+from fer_model.model.network import FERModel
+from fer_model.model.preprocess import preprocess
 
 BATCHES = 5
 """Of each kind in a process, after an uncounted one."""

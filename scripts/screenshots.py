@@ -11,9 +11,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from helpers import EXAMPLES  # noqa: E402
-from helpers.app import running_app  # noqa: E402
-from helpers.browser import CHROMIUM, chromium, film_of  # noqa: E402
+from helpers import EXAMPLES
+from helpers.app import running_app
+from helpers.browser import CHROMIUM, chromium, film_of
 
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 

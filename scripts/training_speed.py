@@ -18,16 +18,19 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
-import torch  # noqa: E402
-from tqdm import tqdm  # noqa: E402
+import torch
+from tqdm import tqdm
 
-from fer_model.configs import CONFIGS, DATA_SIZE  # noqa: E402
-from fer_model.labels import EMOTIONS  # noqa: E402
-from fer_model.machine import environment  # noqa: E402
-from fer_model.model.network import FERModel  # noqa: E402
-from fer_model.model_facts import forward_flops  # noqa: E402
-from fer_model.training.fit import Step, make_accelerator  # noqa: E402
-from fer_model.training.optim import make_average, make_optimizer, make_schedule  # noqa: E402
+from fer_model.configs import CONFIGS, DATA_SIZE
+from fer_model.labels import EMOTIONS
+from fer_model.machine import environment
+from fer_model.model.network import FERModel
+from fer_model.training.fit import make_accelerator
+from fer_model.training.optim import make_average, make_optimizer, make_schedule
+from fer_model.training.step import (
+    Step,
+    forward_flops,
+)
 
 SIZES = {"v1": (64,), "v2": (64,), "v3": (32, 48)}
 """Pixels a side at which the trainings whose histories are in results/ showed their images."""

@@ -26,12 +26,12 @@ from PIL import Image
 import app as demo
 from fer_model import FERModel
 from fer_model.demo import privacy
-from fer_model.demo.privacy import GONE, for_visitors
+from fer_model.demo.guard import GONE, for_visitors
 from fer_model.errors import ModelError
-from fer_model.hub.download import default_model
 from fer_model.images import MAX_PIXELS
 from fer_model.inference.pipeline import NO_FACE
 from fer_model.labels import EMOTIONS
+from fer_model.runs import default_model
 from helpers import EXAMPLES, ROOT
 from helpers.app import running_app
 from helpers.visitors import Answer, Visitor, call_tool

@@ -13,13 +13,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fer_model.data.augment import preprocess
 from fer_model.data.fer2013 import load_fer
 from fer_model.data.splits import validation_split
 from fer_model.evaluation.predict import EVALUATION_BATCH
-from fer_model.hub.download import trained_models
 from fer_model.labels import EMOTIONS
 from fer_model.model.network import FERModel
+from fer_model.model.preprocess import preprocess
+from fer_model.runs import trained_models
 from helpers import ROOT
 from helpers.hub_server import Fault
 from helpers.synthetic import draw_faces, image_table, usages, write_parquet

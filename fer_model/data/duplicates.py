@@ -1,15 +1,5 @@
-"""FER2013 holds many photos more than once. This finds them: exact copies, and near ones by correlation.
+"""FER2013 holds many photos more than once. This finds them: exact copies, and near-duplicates by correlation."""
 
-    python -m fer_model.duplicates --dataset ../shared/data/fer2013       # writes results/data.json
-
-Counts copies within and across FER2013's three parts, how often copies carry different labels, and
-blank images, which are counted as nobody's copies. No picture is written. Two minutes on two cores.
-"""
-
-import argparse
-import hashlib
-import json
-import shlex
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +8,11 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from fer_model import cli
 from fer_model.configs import TWIN
-from fer_model.data.fer2013 import FERData, load_fer
+from fer_model.data.dataset import FERData, fingerprint
 from fer_model.errors import DataError
-from fer_model.labels import EMOTIONS, EMOTIONS_WITH_NEUTRAL
+from fer_model.labels import EMOTIONS
+from fer_model.runs import read_json
 
 THRESHOLDS = (0.90, 0.93, 0.95, 0.97, 0.99)
 
@@ -108,19 +98,14 @@ def photo_groups(count: int, pairs: Pairs) -> Tensor:
     return torch.tensor([root(index) for index in range(count)])
 
 
-def fingerprint(images: Tensor) -> str:
-    """SHA-256 over the pixels: whether two test sets are the same one."""
-    return hashlib.sha256(images.numpy().tobytes()).hexdigest()
-
-
 def rows_with_twin_in_train(file: Path, test: FERData) -> Tensor | None:
     """Which images of a test set have a twin among the training images of its six or seven classes: bool (N,).
 
     None where `file`, a data.json, is not there or is about another test set.
     """
-    if not file.is_file():
+    data = read_json(file)
+    if data is None:
         return None
-    data = json.loads(file.read_text(encoding="utf-8"))
     known = {data[key]["sha256"]: data[key] for key in TEST_SETS if key in data}
     found = known.get(fingerprint(test.images))
     if found is None:
@@ -199,24 +184,3 @@ def _counts(pairs: Pairs, labels: Tensor, part: Tensor, six: Tensor) -> dict:
         "test_images_with_one_in_train": len(crossing.second.unique()),
         "test_images_with_one_in_train_six_classes": len(in_six.second.unique()),
     }
-
-
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m fer_model.duplicates", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    # without a default, because the usual copy on the Hub has no column `usage`
-    parser.add_argument("--dataset", required=True, metavar="ID_OR_PATH", help="all of FER2013, with a column usage")
-    parser.add_argument("--output", type=Path, default=Path("results/data.json"), metavar="FILE")
-    args = parser.parse_args(argv)
-    train, test = (load_fer(args.dataset, split, classes=len(EMOTIONS_WITH_NEUTRAL)) for split in ("train", "test"))
-    found = study(train, test, progress=True)
-    command = shlex.join(["python", "-m", "fer_model.duplicates", "--dataset", args.dataset])
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps({"command": command, **found}, indent=2) + "\n")
-    print(json.dumps(found | dict.fromkeys(TEST_SETS, "…"), indent=2))
-    print(f"written: {args.output}")
-
-
-if __name__ == "__main__":
-    cli.run("fer_model.duplicates", main)

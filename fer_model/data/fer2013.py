@@ -5,26 +5,20 @@ WebDataset, image folders, and Kaggle's `fer2013.csv` and `icml_face_data.csv`.
 """
 
 import logging
-import math
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
-import numpy as np
 import torch
 from huggingface_hub import constants, hf_hub_download
 from huggingface_hub.errors import RemoteEntryNotFoundError
-from torch import Tensor
-from tqdm.auto import tqdm
 
-from fer_model.configs import DATA_SIZE, DEFAULT_DATASET
-from fer_model.data.augment import to_face
-from fer_model.errors import DataError, ImageError
+from fer_model.configs import DEFAULT_DATASET
+from fer_model.data.dataset import FERData
+from fer_model.data.decoding import decode
+from fer_model.errors import DataError
 from fer_model.hub.errors import explain, known_reason
-from fer_model.images import open_image
-from fer_model.labels import COUNTS, DROPPED, EMOTIONS, EMOTIONS_WITH_NEUTRAL, LABEL2ID, canonical_name, class_names
+from fer_model.labels import COUNTS, DROPPED, EMOTIONS, LABEL2ID, canonical_name, class_names
 
 IMAGE_COLUMNS = ("image", "jpg", "png", "webp", "jpeg", "img", "img_bytes", "pixels")
 LABEL_COLUMNS = ("label", "labels", "cls", "emotion", "emotions", "class", "expression")
@@ -46,90 +40,6 @@ USAGES = {
 }
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class FERData:
-    """Labelled faces, in the order of the dataset.
-
-    images: uint8 (N, 1, 48, 48), values in [0, 255]. labels: int64 (N,), indices of `EMOTIONS_WITH_NEUTRAL`.
-    usage: FER2013's own split name of each row ("Training", "PublicTest", "PrivateTest"), if told.
-    """
-
-    images: Tensor
-    labels: Tensor
-    usage: tuple[str, ...] | None = None
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """A whole batch at once (a DataLoader calls this): images, labels and the indices themselves."""
-        index = torch.tensor(indices)
-        return self.images[index], self.labels[index], index
-
-    def subset(self, indices: Tensor) -> "FERData":
-        usage = tuple(self.usage[i] for i in indices.tolist()) if self.usage else None
-        return FERData(self.images[indices], self.labels[indices], usage)
-
-
-def batches(data: FERData, batch_size: int, shuffle: bool = False) -> torch.utils.data.DataLoader:
-    """Batches of (images, labels, indices); one tensor look-up each, so no worker processes."""
-    return torch.utils.data.DataLoader(data, batch_size=batch_size, shuffle=shuffle, collate_fn=lambda batch: batch)
-
-
-def stratified_split(labels: Tensor, fraction: float, seed: int, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Indices (larger part, smaller part), both sorted; `fraction` of every class goes to the smaller.
-
-    Each class is rounded by itself to the nearest image, with at least one on either side if it has two.
-
-    Args:
-        groups: int64 (N,) from `duplicates.photo_groups`: images of one photo share a number. Of the smaller part
-            only the photos that occur once then stay; the others go to the larger one, so that no photo is on both
-            sides. It is thus a part of what it is without `groups`, and of fewer images than `fraction`.
-
-    Raises:
-        DataError: a class has no photo in the smaller part that occurs once, where `groups` are given.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    chosen = torch.zeros(len(labels), dtype=torch.bool)
-    for label in labels.unique():
-        members = (labels == label).nonzero().flatten()
-        count = min(max(round(len(members) * fraction), 1), len(members) - 1)
-        chosen[members[torch.randperm(len(members), generator=generator)[:count]]] = True
-    if groups is not None:
-        chosen &= torch.bincount(groups, minlength=len(labels))[groups] == 1
-        for label in labels.unique():
-            if not (chosen & (labels == label)).any():
-                raise DataError(
-                    f"Of the class {EMOTIONS_WITH_NEUTRAL[label]} no photo that occurs once came into the validation "
-                    "split; take a larger validation_fraction or another seed."
-                )
-    return (~chosen).nonzero().flatten(), chosen.nonzero().flatten()
-
-
-def limited(data: FERData, limit: int | None, seed: int) -> FERData:
-    """At most `limit` images, of every class in proportion: for a quick try.
-
-    Raises:
-        DataError: `limit` is too small to hold two images of every class.
-    """
-    if limit is None or limit >= len(data):
-        return data
-    if limit < 1:
-        raise DataError(f"--limit {limit} is not a number above 0.")
-    for wanted in range(limit, 0, -1):  # each class is rounded by itself, so their sum may exceed what is asked for
-        _, chosen = stratified_split(data.labels, wanted / len(data), seed)
-        if len(chosen) <= limit:
-            break
-    counts = torch.bincount(data.labels)
-    if int(torch.bincount(data.labels[chosen], minlength=len(counts)).min()) < 2:
-        # round(n * fraction) >= 2 for the rarest class
-        needed = math.ceil(2 * len(data) / int(counts.min()))
-        raise DataError(
-            f"--limit {limit} leaves fewer than two images of the rarest class; use --limit {needed} or more."
-        )
-    return data.subset(chosen)
 
 
 def load_fer(
@@ -163,7 +73,7 @@ def load_fer(
     names = _class_names(rows, label_column, image_column, dataset, revision)
     targets, kept = _targets(rows[label_column], names, dataset, wanted)
     _require_all_classes(targets, split, dataset, wanted)
-    images, readable = _decode(rows, kept, image_column, dataset, split, skip_corrupt, progress)
+    images, readable = decode(rows, kept, image_column, dataset, split, skip_corrupt, progress)
     labels = torch.tensor([targets[i] for i in readable])
     _require_all_classes(labels.tolist(), split, dataset, wanted)
     usage = None
@@ -314,7 +224,7 @@ def _classnames_file(dataset: str, revision: str | None) -> tuple[str, ...] | No
             path = Path(hf_hub_download(dataset, "classnames.txt", repo_type="dataset", revision=revision))
         except RemoteEntryNotFoundError:
             return None
-        except Exception as error:  # see hub_errors
+        except Exception as error:  # see hub/errors
             if constants.HF_HUB_OFFLINE:  # without one in the cache, the known names may do
                 return None
             raise DataError(
@@ -376,85 +286,3 @@ def _require_all_classes(targets: list[int], split: str, dataset: str, wanted: t
 
 
 # Decoding
-
-
-def _decode(
-    rows: datasets.Dataset,
-    kept: list[int],
-    column: str,
-    dataset: str,
-    split: str,
-    skip_corrupt: bool,
-    progress: bool,
-) -> tuple[Tensor, list[int]]:
-    """Faces uint8 (N, 1, 48, 48) of the `kept` rows, and the positions in `kept` of those that could be read."""
-    images = torch.empty(len(kept), 1, DATA_SIZE, DATA_SIZE, dtype=torch.uint8)
-    readable: list[int] = []
-    corrupt: list[str] = []
-    bar = tqdm(total=len(kept), desc=f"decoding {split}", unit="image", disable=not progress, leave=False)
-    for position, value in enumerate(_encoded(rows.select(kept), column)):
-        try:
-            images[len(readable)] = _face(value)
-        except ImageError as error:
-            corrupt.append(f"row {kept[position]} of the {split} split ({_name(value)}): {error}")
-            if not skip_corrupt:
-                bar.close()
-                raise DataError(
-                    f"The dataset {dataset!r} has an unreadable image, {corrupt[0]} "
-                    "Repair or remove it, or leave such images out with --skip-corrupt."
-                ) from error
-        else:
-            readable.append(position)
-        bar.update()
-    bar.close()
-    for message in corrupt:
-        log.warning("left out %s", message)
-    if not readable:
-        raise DataError(
-            f"None of the {len(kept)} images in the {split} split of the dataset {dataset!r} can be read "
-            f"(the first: {corrupt[0]}); check that its column {column!r} holds pictures."
-        )
-    return images[: len(readable)], readable
-
-
-def _encoded(rows: datasets.Dataset, column: str) -> Iterator:
-    """The column's values without letting `datasets` decode them, so that errors are ours to report."""
-    if isinstance(rows.features[column], datasets.Image):
-        rows = rows.cast_column(column, datasets.Image(decode=False))
-    for batch in rows.select_columns(column).iter(batch_size=1000):
-        yield from batch[column]
-
-
-def _face(value) -> Tensor:
-    """Bytes, {bytes, path}, a string of numbers or a (nested) list of them -> uint8 (1, 48, 48)."""
-    if isinstance(value, dict):
-        value = value["bytes"] if value.get("bytes") is not None else value.get("path")
-    if isinstance(value, str) and value.lstrip()[:1].isdigit():
-        value = value.split()
-    if isinstance(value, list):
-        value = _pixel_array(value)
-    if value is None:
-        raise ImageError("The picture is missing.")
-    return to_face(open_image(value))
-
-
-def _pixel_array(values: list) -> np.ndarray:
-    try:
-        array = np.array(values, dtype=np.float64)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise ImageError("The pixels are not whole numbers.") from error
-    if (array != np.floor(array)).any():  # also where a pixel is missing: NaN equals nothing
-        raise ImageError("The pixels are not whole numbers.")
-    if array.ndim == 1:
-        side = math.isqrt(array.size)
-        if side == 0 or side * side != array.size:
-            raise ImageError(f"{array.size} pixels do not make a square.")
-        array = array.reshape(side, side)
-    if array.size and (array.min() < 0 or array.max() > 255):
-        raise ImageError("The pixels are not all in [0, 255].")
-    return array.astype(np.uint8)
-
-
-def _name(value) -> str:
-    path = value.get("path") if isinstance(value, dict) else None
-    return Path(path).name if path else "no file name"

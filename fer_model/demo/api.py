@@ -14,22 +14,23 @@ from gradio.utils import get_function_description
 from PIL import ExifTags, Image
 
 from fer_model.demo.gpu import Network
+from fer_model.demo.guard import for_visitors, path_of
+from fer_model.demo.jobs import MAX_SECONDS, Jobs
 from fer_model.demo.mcp import Tools, take_addresses
-from fer_model.demo.privacy import for_visitors, forget, path_of
-from fer_model.demo.tabs.about import figures_of
-from fer_model.demo.tabs.bulk import MAX_SECONDS, Clips
+from fer_model.demo.privacy import forget
 from fer_model.errors import ImageError
 from fer_model.images import shrunk
 from fer_model.inference.drawing import draw_boxes, overlay
 from fer_model.inference.pipeline import Place, Result
-from fer_model.labels import EMOTIONS
+from fer_model.labels import NEUTRAL
+from fer_model.runs import Run
 
 PREDICTED = "predicted"
 
 _LARGEST_ANSWER = 1280  # pixels a side of the picture with boxes
 
 
-def endpoints(network: Network, clips: Clips) -> None:
+def endpoints(network: Network, jobs: Jobs) -> None:
     """Build what programs call: no button of the page does, so hidden ones carry the functions."""
 
     @for_visitors
@@ -84,8 +85,9 @@ def endpoints(network: Network, clips: Clips) -> None:
         """
         path = path_of(image)
         try:
-            if emotion not in (PREDICTED, *EMOTIONS):
-                raise ImageError(f"There is no class of that name; choose {PREDICTED}, {', '.join(EMOTIONS)}.")
+            names = network.class_names(version)
+            if emotion not in (PREDICTED, *names):
+                raise ImageError(f"There is no class of that name; choose {PREDICTED}, {', '.join(names)}.")
             result = network.recognise(version, path, bool(whole_picture), bool(level_eyes))
         finally:
             forget([path])
@@ -128,12 +130,12 @@ def endpoints(network: Network, clips: Clips) -> None:
 
     @for_visitors
     def film(video: dict | None, every: float = 0.1, version: str | None = None) -> tuple[str, str]:
-        path = path_of(video, "film")
+        path = path_of(video, "video")
         try:
             if not isinstance(every, int | float):
                 raise ImageError("`every` is a number of seconds; 0 stands for every frame.")
             with tempfile.TemporaryDirectory() as folder:
-                for _ in clips.film(path, version, max(float(every), 0.0), Path(folder)):
+                for _ in jobs.video(path, version, max(float(every), 0.0), Path(folder)):
                     pass
                 yield f"{folder}/annotated.mp4", f"{folder}/faces.csv"
         finally:
@@ -160,16 +162,18 @@ def endpoints(network: Network, clips: Clips) -> None:
             {"default": version, "versions": {version: its measured figures, or null}, "classes": [str], "limits": str}.
         """
         versions = network.versions
-        figures = {name: figures_of(versions.source(name)) for name in versions.names}
+        runs = {name: Run.beside(versions.source(name)) for name in versions.names}
+        figures = {name: run.metrics() if run else None for name, run in runs.items()}
         wanted = ("accuracy", "accuracy_ci", "macro_recall", "ece", "n", "command")
         return {
             "default": versions.default,
             "versions": {
                 name: measured and {key: measured[key] for key in wanted} for name, measured in figures.items()
             },
-            "classes": list(EMOTIONS),
-            "limits": "Neutral is not among the classes. An expression is not an emotion. Not for employment, "
-            "education or policing (EU AI Act, Art. 5(1)(f)). Trained on small grey photos with disputed labels.",
+            "classes": list(network.class_names()),
+            "limits": ("" if NEUTRAL in network.class_names() else "Neutral is not among the classes. ")
+            + "An expression is not an emotion. Not for employment, education or policing (EU AI Act, Art. 5(1)(f)). "
+            "Trained on small grey photos with disputed labels.",
         }
 
     given = {
@@ -178,7 +182,7 @@ def endpoints(network: Network, clips: Clips) -> None:
         "whole_picture": lambda: gr.Checkbox(label="whole_picture"),
         "level_eyes": lambda: gr.Checkbox(True, label="level_eyes"),
         "version": lambda: gr.Textbox(None, label="version"),
-        "emotion": lambda: gr.Dropdown([PREDICTED, *EMOTIONS], value=PREDICTED, label="emotion"),
+        "emotion": lambda: gr.Dropdown([PREDICTED, *network.class_names()], value=PREDICTED, label="emotion"),
         "face": lambda: gr.Number(1, precision=0, label="face"),
         "every": lambda: gr.Number(0.1, label="every"),
     }

@@ -28,8 +28,10 @@ class Network:
             level_eyes: bool,
             heat_maps: bool = True,
         ) -> Result:
-            options = {"whole_picture": whole_picture, "level_eyes": level_eyes, "heat_maps": heat_maps}
-            return versions[version](picture, **options)
+            """A PIL image is taken as `open_image` gives it; anything else is opened first."""
+            pipeline = versions[version]
+            look = pipeline.search if isinstance(picture, Image.Image) else pipeline
+            return look(picture, whole_picture=whole_picture, level_eyes=level_eyes, heat_maps=heat_maps)
 
         @on_gpu
         def recognise_by_all(photo: Image.Image, place: Place) -> dict[str, Face]:
@@ -48,3 +50,7 @@ class Network:
     def unsure_below(self, version: str | None) -> float:
         """The threshold of a version, in [0, 1]."""
         return self.versions[version].model.unsure_below
+
+    def class_names(self, version: str | None = None) -> tuple[str, ...]:
+        """What a version can answer, in the order of its probabilities; by default of the default version."""
+        return self.versions[version].model.class_names

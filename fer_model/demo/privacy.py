@@ -1,8 +1,6 @@
 """What every tab owes its visitors: sentences instead of tracebacks, and no trace of their pictures."""
 
 import contextlib
-import functools
-import inspect
 import logging
 import os
 import shutil
@@ -15,15 +13,11 @@ from pathlib import Path
 from weakref import WeakSet
 
 import gradio as gr
-from gradio.context import Context
 from gradio.utils import get_upload_folder
-
-from fer_model.errors import FERError, ImageError
 
 # Gradio keeps a list of who asked for what and when, and publishes a summary of it. Read when a page is built.
 os.environ |= {"GRADIO_ANALYTICS_MAX_EVENTS": "1", "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(10**12)}
 
-GONE = "This picture has been deleted from the server by now. Please give it once more."
 
 FORGET_AFTER = 60.0
 """Seconds after the answer for which an upload stays: the page fetches its preview of it in that time, and another
@@ -42,58 +36,6 @@ PRIVACY = (
 )
 
 
-def for_visitors(function: Callable) -> Callable:
-    """Make any failure a sentence that a visitor can read; what is unforeseen goes to the log."""
-    if Context.root_block:  # the page that is being built
-        _pages.add(Context.root_block)
-
-    def sentence(error: Exception) -> gr.Error:
-        if isinstance(error, gr.Error):
-            return error
-        if isinstance(error, FERError):
-            return gr.Error(str(error), print_exception=False)
-        logging.error("A visitor's request failed", exc_info=error)
-        return gr.Error(
-            "Something went wrong on the server. Please try once more, or another picture.", print_exception=False
-        )
-
-    if inspect.isgeneratorfunction(function):
-
-        @functools.wraps(function)
-        def guarded(*args, **kwargs):
-            try:
-                yield from function(*args, **kwargs)
-            except Exception as error:
-                raise sentence(error) from error
-
-    else:
-
-        @functools.wraps(function)
-        def guarded(*args, **kwargs):
-            try:
-                return function(*args, **kwargs)
-            except Exception as error:
-                raise sentence(error) from error
-
-    return guarded
-
-
-def path_of(upload: dict | None, what: str = "picture") -> Path:
-    """The uploaded file.
-
-    Raises:
-        ImageError: nothing was given, it has been deleted since, or it is none that a visitor has uploaded.
-    """
-    if not upload or not upload.get("path"):
-        raise ImageError(f"Please give a {what}.")
-    path = Path(upload["path"])
-    # Gradio lets other files of this machine through, too: the figures of the page, and any that is described without
-    # `meta`. None of them may be read for a visitor, or deleted after it.
-    if not _is_upload(path) or not path.is_file():
-        raise ImageError(GONE.replace("picture", what))
-    return path
-
-
 def forget(uploads: Iterable[Path]) -> None:
     """Delete uploads, and the folders that Gradio made for them, `FORGET_AFTER` seconds from now.
 
@@ -101,7 +43,7 @@ def forget(uploads: Iterable[Path]) -> None:
     """
     files = []
     for path in uploads:
-        if _is_upload(path):
+        if is_upload(path):
             with contextlib.suppress(FileNotFoundError):
                 # who gives the same file again in between replaces it, and it is that answer's to delete
                 files.append((path, path.stat().st_ctime_ns))
@@ -120,6 +62,11 @@ _waiting: deque[tuple[float, list[tuple[Path, int]]]] = deque()
 """What is to be deleted, and from when on; all wait as long, so the first to come is the first to go."""
 
 _pages: WeakSet[gr.Blocks] = WeakSet()
+
+
+def watch(page: gr.Blocks) -> None:
+    """Delete in time what Gradio makes or takes in for this page."""
+    _pages.add(page)
 
 
 def _clean_for_ever() -> None:
@@ -183,16 +130,16 @@ def _age(status: os.stat_result) -> float:
 def _delete(path: Path, wanted: Callable[[os.stat_result], bool]) -> bool:
     """Delete a file, and its folder, if it is not the page's own; true if it is not there any more."""
     with contextlib.suppress(FileNotFoundError):  # Gradio was faster
-        if not wanted(path.stat()) or not _is_upload(path) or path.resolve() in _own_files():
+        if not wanted(path.stat()) or not is_upload(path) or path.resolve() in _own_files():
             return False
         path.unlink()
-    if _is_upload(path):
+    if is_upload(path):
         with contextlib.suppress(OSError):  # it holds another one, too
             path.parent.rmdir()
     return True
 
 
-def _is_upload(path: Path) -> bool:
+def is_upload(path: Path) -> bool:
     """Whether it lies where Gradio keeps what visitors give, and what is made for them."""
     return path.resolve().is_relative_to(Path(get_upload_folder()).resolve())
 

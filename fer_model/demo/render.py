@@ -6,21 +6,23 @@ which are buttons.
 
 import base64
 import io
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
+from fer_model.inference import drawing
 from fer_model.inference.pipeline import Face, Result
-from fer_model.labels import EMOTIONS
+from fer_model.labels import EMOTIONS_WITH_NEUTRAL
 
 MAP_SIDE = 160
 """Pixels a side of the pictures in the strip of maps."""
 
-COLOURS = dict(zip(EMOTIONS, ("#0072b2", "#e69f00", "#56b4e9", "#d55e00", "#009e73", "#cc79a7"), strict=True))
-"""Of each class in charts, told apart by the colour-blind, too (Okabe and Ito)."""
+_PALETTE = ("#0072b2", "#e69f00", "#56b4e9", "#d55e00", "#009e73", "#cc79a7", "#767676")
+COLOURS = dict(zip(EMOTIONS_WITH_NEUTRAL, _PALETTE, strict=True))
+"""Of each class in charts, told apart by the colour-blind, too (Okabe and Ito); neutral is grey."""
 
 CHOOSE = """
 element.addEventListener('click', (event) => {
@@ -95,7 +97,7 @@ def scrolling(table: str, label: str) -> str:
 
 
 def bars(probabilities: dict[str, float], unsure_below: float) -> str:
-    """Six bars in class order, with a mark at the threshold below which the model is unsure."""
+    """A bar for each class, in class order, with a mark at the threshold below which the model is unsure."""
     best = max(probabilities, key=probabilities.__getitem__)
     rows = "".join(
         f'<li class="{"fer-best" if name == best else ""}"><span class="fer-name">{name}</span>'
@@ -133,10 +135,10 @@ def face(result: Result, index: int, unsure_below: float) -> str:
 
 
 def maps(chosen: Face) -> str:
-    """A strip of six: the face under each class's Grad-CAM, whose opacity the page's slider sets."""
+    """A strip: the face under each class's Grad-CAM, whose opacity the page's slider sets."""
     crop = chosen.crop.convert("L").convert("RGB").resize((MAP_SIDE, MAP_SIDE), Image.Resampling.BICUBIC)
     pictures = []
-    for name in EMOTIONS:
+    for name in chosen.probabilities:
         heat_map = chosen.heat_map_of(name)
         # an even blue would leave people wondering what went wrong
         nothing = "" if heat_map.any() else '<br><span class="fer-note">no positive evidence</span>'
@@ -157,10 +159,10 @@ def comparison(answers: dict[str, Face]) -> str:
     """
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in answers)
     rows = []
-    for emotion in EMOTIONS:
+    for emotion in known(face.probabilities for face in answers.values()):
         cells = []
         for chosen in answers.values():
-            share = f"{chosen.probabilities[emotion]:.0%}"
+            share = f"{chosen.probabilities[emotion]:.0%}" if emotion in chosen.probabilities else "–"
             cells.append(f"<td><strong>{share}</strong></td>" if emotion == chosen.label else f"<td>{share}</td>")
         rows.append(f'<tr><th scope="row">{emotion}</th>{"".join(cells)}</tr>')
     says = "".join(
@@ -173,15 +175,20 @@ def comparison(answers: dict[str, Face]) -> str:
     )
 
 
+def known(by_class: Iterable[Iterable[str]]) -> list[str]:
+    """The classes that at least one of several versions knows, in class order."""
+    names = {name for names in by_class for name in names}
+    return [name for name in EMOTIONS_WITH_NEUTRAL if name in names]
+
+
 def seen(chosen: Face) -> Image.Image:
     """The face as the network gets it: grey, 48 x 48, which each version enlarges to its own input size."""
     return Image.fromarray(chosen.pixels)
 
 
 def coloured(heat_map: np.ndarray) -> Image.Image:
-    """A heat map in colours, blue for none and red for much, `MAP_SIDE` pixels a side."""
-    heat = cv2.resize(heat_map.astype(np.float32), (MAP_SIDE, MAP_SIDE), interpolation=cv2.INTER_LINEAR)
-    return Image.fromarray(cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_JET)[:, :, ::-1])
+    """A heat map in colours, `MAP_SIDE` pixels a side."""
+    return Image.fromarray(drawing.coloured(heat_map, MAP_SIDE))
 
 
 def _answer(chosen: Face) -> str:

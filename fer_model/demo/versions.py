@@ -3,10 +3,9 @@
 import threading
 from pathlib import Path
 
-from fer_model.errors import ImageError, ModelError
-from fer_model.hub.download import default_model, trained_models
+from fer_model.errors import ImageError
 from fer_model.inference.pipeline import FERPipeline
-from fer_model.labels import EMOTIONS
+from fer_model.runs import default_model, title, trained_models
 
 
 class Versions:
@@ -16,16 +15,16 @@ class Versions:
         sources: folders or Hub ids; the first is the default and is loaded at once.
 
     Raises:
-        ModelError: the first cannot be loaded, or knows other classes than the page shows.
+        ModelError: the first cannot be loaded.
     """
 
     def __init__(self, sources: list[str]):
-        first = _load(sources[0])
+        first = FERPipeline.from_pretrained(sources[0])
         self._lock = threading.Lock()
         self._sources: dict[str, str] = {}
         self._loaded: dict[str, FERPipeline] = {}
         for index, source in enumerate(sources):
-            name = first.model.version.upper() if index == 0 else _name(source)
+            name = title(first.model.version, len(first.model.class_names)) if index == 0 else _name(source)
             if name in self._sources:  # two trainings of one design
                 name = f"{name}, {source}"
             self._sources[name] = source
@@ -57,30 +56,18 @@ class Versions:
 
         Raises:
             ImageError: there is no version of that name.
-            ModelError: it cannot be loaded, or knows other classes than the page shows.
+            ModelError: it cannot be loaded.
         """
         name = self._known(name or self.default)
         with self._lock:
             if name not in self._loaded:
-                self._loaded[name] = _load(self._sources[name])
+                self._loaded[name] = FERPipeline.from_pretrained(self._sources[name])
             return self._loaded[name]
 
     def _known(self, name: str) -> str:
         if not isinstance(name, str) or name not in self._sources:
             raise ImageError(f"There is no version {name!r} here; choose {', '.join(self.names)}.")
         return name
-
-
-def _load(source: str) -> FERPipeline:
-    """The pipeline of a source, if its classes are the six that the page draws."""
-    pipeline = FERPipeline.from_pretrained(source)
-    names = pipeline.model.class_names
-    if names != EMOTIONS:
-        raise ModelError(
-            f"{source} is a model of {len(names)} classes ({', '.join(names)}), and the demo shows "
-            f"{len(EMOTIONS)}; use it with `python -m fer_model predict --model {source}`."
-        )
-    return pipeline
 
 
 def _name(source: str) -> str:

@@ -1,7 +1,9 @@
-"""A network and a test set -> predictions, scores and pictures."""
+"""A network and a test set -> predictions, scores, plots, and the printed summary."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,14 +11,15 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from fer_model.data.augment import preprocess, resize
-from fer_model.data.fer2013 import FERData, batches
+from fer_model.data.dataset import FERData, batches
 from fer_model.evaluation import plots
-from fer_model.evaluation.metrics import FERMetric, calibration_bins, calibration_error
+from fer_model.evaluation.metrics import FERMetric, calibration_bins, calibration_error, coverage_curve
 from fer_model.evaluation.predict import EVALUATION_BATCH, predict
-from fer_model.model.calibration import coverage_curve
 from fer_model.model.gradcam import grad_cam
 from fer_model.model.network import FERModel
+from fer_model.model.preprocess import preprocess, resize
+from fer_model.model.tta import VIEWS
+from fer_model.runs import History, Metrics
 
 
 def predict_all(
@@ -88,9 +91,9 @@ def draw(
     model: FERModel,
     test: FERData,
     logits: Tensor,
-    metrics: dict,
+    metrics: Metrics,
     heat_maps: MeanHeatMaps,
-    history: dict | None,
+    history: History | None,
     folder: Path,
 ) -> None:
     """All pictures of a measurement, and the training curves if there is a history."""
@@ -128,3 +131,54 @@ def mean_heat_maps(model: FERModel, faces: FERData, logits: Tensor) -> MeanHeatM
             found.faces[emotion] = (face_sum / max(len(members), 1)).numpy()
             found.maps[emotion] = (map_sum / max(len(members), 1)).numpy()
     return found
+
+
+def over_views(
+    model: FERModel,
+    test: FERData,
+    accelerator: Accelerator,
+    views: str,
+    plain_seconds: float,
+    twins: Tensor | None,
+) -> dict[str, Any]:
+    """The scores of the average over several views of each face, and how many times the seconds of one view it took."""
+    started = time.perf_counter()
+    logits, labels = predict_all(model, test, accelerator, views)
+    cost = (time.perf_counter() - started) / plain_seconds
+    scores = measure(model.probabilities(logits), labels, test.usage, twins)
+    return {"views": views, "passes": VIEWS[views], "times_the_seconds_of_plain": cost, **scores}
+
+
+def summary(metrics: Metrics) -> str:
+    """What evaluate.py prints of a measurement."""
+    tta = metrics["tta"]
+    parts = [
+        ("test set", metrics),
+        ("PrivateTest alone", metrics["private_test"]),
+        ("without photos that are in train", metrics["without_twins"]),
+        (f"test set, {tta['views']} views" if tta else "", tta),
+    ]
+    lines = []
+    for name, part in parts:
+        if part:
+            low, high = part["accuracy_ci"]
+            lines.append(
+                f"{name}: {part['n']:,} images, accuracy {part['accuracy']:.2%} (95 % {low:.2%} to {high:.2%}), "
+                f"macro recall {part['macro_recall']:.2%}, macro F1 {part['macro_f1']:.2%}, ECE {part['ece']:.3f}"
+            )
+    columns = " ".join(emotion[:4] for emotion in metrics["per_class"])
+    lines.append(f"\n{'':<10} {'precision':>9} {'recall':>9} {'F1':>9} {'support':>9}   predicted: {columns}")
+    for row, (emotion, scores) in zip(metrics["confusion_matrix"], metrics["per_class"].items(), strict=True):
+        lines.append(
+            f"{emotion:<10} {scores['precision']:>9.2%} {scores['recall']:>9.2%} {scores['f1']:>9.2%} "
+            f"{scores['support']:>9,}              {' '.join(f'{count:>4}' for count in row)}"
+        )
+    if metrics["expectations"] is None:
+        lines.append("\nthe five expectations of V2's design are about six classes and do not apply to seven")
+        return "\n".join(lines)
+    lines.append("\nthe five expectations of V2's design:")
+    for expectation in metrics["expectations"].values():
+        value = expectation["value"]
+        figure = "no history" if value is None else f"{value:.4g}"
+        lines.append(f"  {'met    ' if expectation['met'] else 'NOT met'}  {expectation['expected']}: {figure}")
+    return "\n".join(lines)

@@ -121,3 +121,19 @@ def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
         item["count"] / len(confidence) * abs(item["accuracy"] - item["confidence"])
         for item in calibration_bins(confidence, correct)
     )
+
+
+def coverage_curve(confidence: np.ndarray, correct: np.ndarray, steps: int = 50) -> list[dict[str, float]]:
+    """Accuracy among the answers that are given, for thresholds from 0 up: [{threshold, coverage, accuracy}]."""
+    rows = []
+    for threshold in np.linspace(0, 1, steps + 1):
+        given = confidence >= threshold
+        if given.any():
+            rows.append(
+                {
+                    "threshold": float(threshold),
+                    "coverage": float(given.mean()),
+                    "accuracy": float(correct[given].mean()),
+                }
+            )
+    return rows

@@ -7,8 +7,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from fer_model.configs import title
-from fer_model.runs import all_epochs
+from fer_model.runs import all_epochs, title
 
 _BLUE, _ORANGE, _GREY = "#3b6fb6", "#e08b2c", "#8a8a8a"
 

@@ -11,9 +11,7 @@ from packaging.utils import parse_wheel_filename
 
 from fer_model.errors import ModelError
 from fer_model.hub.errors import explain
-
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
+from fer_model.runs import CARD_FILE, WEIGHTS_FILE
 
 
 def fetch(source: str, filename: str, download: dict) -> Path:
@@ -34,7 +32,7 @@ def fetch(source: str, filename: str, download: dict) -> Path:
         raise ModelError(f"There is no folder {source!r}, and a Hub id has the form user/name.")
     try:
         path = Path(hf_hub_download(source, filename, **download))
-    except Exception as error:  # see hub_errors
+    except Exception as error:  # see hub/errors
         if isinstance(error, RemoteEntryNotFoundError):
             raise ModelError(_missing(source, filename, [])) from error
         if isinstance(error, EntryNotFoundError) and error.__cause__ is None:  # local_files_only
@@ -45,35 +43,10 @@ def fetch(source: str, filename: str, download: dict) -> Path:
     return path
 
 
-def trained_models(results: Path) -> list[str]:
-    """The folders of all versions under `results` that have weights, the newest version first."""
-    versions = {}
-    for weights in results.glob(f"*/models/{WEIGHTS_FILE}"):
-        if match := re.fullmatch(r"v(\d+)", weights.parts[-3]):
-            versions[int(match[1])] = str(weights.parent)
-    return [versions[number] for number in sorted(versions, reverse=True)]
-
-
-def default_model(results: Path) -> str:
-    """The newest version's folder under `results`, else the Hub id in FER_MODEL.
-
-    Raises:
-        ModelError: there is neither.
-    """
-    for folder in trained_models(results):
-        return folder
-    if hub_id := os.environ.get("FER_MODEL"):
-        return hub_id
-    raise ModelError(
-        f"There are no weights under {results}: train some (python train.py), or name a folder or Hub id "
-        "with --model or in the environment variable FER_MODEL."
-    )
-
-
 def hub_card(repo_id: str, revision: str | None = None, token: str | bool | None = None) -> str | None:
     """The text of a card on the Hub, line ends as they are; None where there is none."""
     try:
-        path = hf_hub_download(repo_id, "README.md", revision=revision, token=token)
+        path = hf_hub_download(repo_id, CARD_FILE, revision=revision, token=token)
     except RemoteEntryNotFoundError:
         return None
     return Path(path).read_bytes().decode("utf-8-sig")

@@ -1,6 +1,5 @@
-"""Between a results folder and the Hugging Face Hub: the card from measured files, the upload, the results' upload."""
+"""What goes up to the Hugging Face Hub: weights, card and wheel of a run; figures into a card that is there."""
 
-import json
 import os
 import shlex
 import shutil
@@ -12,43 +11,11 @@ from pathlib import Path
 from huggingface_hub import CommitOperationAdd, HfApi, constants, get_token, hf_hub_url
 
 from fer_model.errors import FERError
-from fer_model.hub import card
-from fer_model.hub.download import CONFIG_FILE, WEIGHTS_FILE, hub_card, hub_wheel
+from fer_model.hub.card import Network, model_card, render
+from fer_model.hub.download import hub_card, hub_wheel
 from fer_model.hub.errors import explain
-from fer_model.model.network import FERModel
-from fer_model.model_facts import weights_digest
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def write_card(results: Path) -> Path:
-    """Bring `results`/models/README.md up to date with the metrics.json and history.json beside that folder.
-
-    Metrics of other weights than the ones in the folder are left out. What a person wrote outside the
-    generated sections stays.
-    """
-    path = results / "models" / "README.md"
-    old = path.read_text(encoding="utf-8") if path.is_file() else ""
-    path.write_text(card.merged(old, model_card(results)), encoding="utf-8")
-    return path
-
-
-def model_card(results: Path, repo_id: str | None = None, wheel: str | None = None) -> str:
-    """The generated card; its examples name `repo_id`, a Hub id, and the address of a wheel, if given."""
-    model = FERModel.from_pretrained(results / "models")
-    metrics = _read(results / "metrics.json")
-    if metrics and metrics["model_sha256"] != weights_digest(model):
-        metrics = None
-    return card.render(
-        model.version,
-        model.parameter_count,
-        emotions=model.class_names,
-        folder=_as_named_in_readme(results / "models"),
-        repo_id=repo_id,
-        metrics=metrics,
-        history=_read(results / "history.json"),
-        wheel=wheel,
-    )
+from fer_model.hub.merge import merged, personal, with_results
+from fer_model.runs import CARD_FILE, CONFIG_FILE, ROOT, WEIGHTS_FILE, Metrics, Run
 
 
 def prepare_push(repo_id: str, private: bool = False) -> str:
@@ -74,7 +41,7 @@ def prepare_push(repo_id: str, private: bool = False) -> str:
             repo_id = HfApi().create_repo(repo_id, private=private or None, exist_ok=True).repo_id
             HfApi().auth_check(repo_id, write=True)  # what a fine-grained token may, only the repository knows
         public = role != "read" and private and not HfApi().model_info(repo_id).private
-    except Exception as error:  # see hub_errors
+    except Exception as error:  # see hub/errors
         raise FERError(f"{repo_id} cannot be pushed to: {explain(error)}.") from error
     if role == "read":
         raise FERError(
@@ -86,20 +53,30 @@ def prepare_push(repo_id: str, private: bool = False) -> str:
     return repo_id
 
 
-def push_folder(results: Path, repo_id: str, private: bool = False) -> str:
+def require_files(run: Run) -> None:
+    """Stop where there is nothing to push.
+
+    Raises:
+        FERError: the run's folder holds no model.
+    """
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (run.models / name).is_file():
+            raise FERError(f"There is nothing to push: {run.models / name} is not there.")
+
+
+def push_folder(run: Run, model: Network, repo_id: str, private: bool = False) -> str:
     """Upload weights, config, card and the package's wheel to the Hub in one commit; returns a sentence.
 
     The repository is created if need be. A card that is there already keeps what people wrote in it.
 
+    Args:
+        model: the network in the run's folder.
+
     Raises:
         FERError: the upload failed. Nothing local is changed; the message says how to try again.
     """
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        if not (results / "models" / name).is_file():
-            raise FERError(f"There is nothing to push: {results / 'models' / name} is not there.")
-    readme = results / "models" / "README.md"
-    local = readme.read_text(encoding="utf-8") if readme.is_file() else ""
-    again = shlex.join(["python", "-m", "fer_model", "push", str(results), repo_id] + ["--private"] * private)
+    local = run.card.read_text(encoding="utf-8") if run.card.is_file() else ""
+    again = shlex.join(["python", "-m", "fer_model", "push", str(run.folder), repo_id] + ["--private"] * private)
     try:
         repo_id = prepare_push(repo_id, private)
         head = commit_of(repo_id)
@@ -108,21 +85,20 @@ def push_folder(results: Path, repo_id: str, private: bool = False) -> str:
             folder = Path(temporary)
             wheel = build_wheel(folder)
             for name in (CONFIG_FILE, WEIGHTS_FILE):
-                shutil.copy(results / "models" / name, folder)
-            new = model_card(results, repo_id, hf_hub_url(repo_id, wheel.name) if wheel else hub_wheel(repo_id, head))
-            (folder / "README.md").write_text(card.merged(there or local, new), encoding="utf-8", newline="")
+                shutil.copy(run.models / name, folder)
+            address = hf_hub_url(repo_id, wheel.name) if wheel else hub_wheel(repo_id, head)
+            new = model_card(run, model, repo_id, address)
+            (folder / CARD_FILE).write_text(merged(there or local, new), encoding="utf-8", newline="")
             HfApi().upload_folder(
                 repo_id=repo_id,
                 folder_path=folder,
                 commit_message="Upload model, config, card and package",
                 parent_commit=head,  # what somebody writes at this moment is not overwritten: the Hub answers 412
             )
-    except Exception as error:  # see hub_errors
+    except Exception as error:  # see hub/errors
         why = str(error) if isinstance(error, FERError) else f"The upload to {repo_id} failed: {explain(error)}."
-        raise FERError(
-            f"{why} Nothing is lost: the model is in {results / 'models'}. To try again:\n  {again}"
-        ) from error
-    unsent = there and card.personal(local) not in (card.personal(there), card.personal(new), "")
+        raise FERError(f"{why} Nothing is lost: the model is in {run.models}. To try again:\n  {again}") from error
+    unsent = there and personal(local) not in (personal(there), personal(new), "")
     note = " (your own text in the local card was not sent: the card on the Hub keeps the one it has)" if unsent else ""
     return f"pushed to {repo_id}{note}"
 
@@ -135,7 +111,7 @@ def commit_of(repo_id: str, revision: str | None = None) -> str:
     """
     try:
         return HfApi().model_info(repo_id, revision=revision).sha
-    except Exception as error:  # see hub_errors
+    except Exception as error:  # see hub/errors
         raise FERError(f"{repo_id} cannot be looked up: {explain(error)}.") from error
 
 
@@ -147,13 +123,13 @@ def require_branch(repo_id: str, branch: str | None) -> None:
     """
     try:
         branches = [ref.name for ref in HfApi().list_repo_refs(repo_id).branches]
-    except Exception as error:  # see hub_errors
+    except Exception as error:  # see hub/errors
         raise FERError(f"{repo_id} cannot be looked up: {explain(error)}.") from error
     if branch is not None and branch not in branches:
         raise FERError(f"Results can only be written to a branch of {repo_id} ({', '.join(branches)}), not {branch!r}.")
 
 
-def push_results(repo_id: str, branch: str | None, measured: str, model: FERModel, metrics: dict) -> str:
+def push_results(repo_id: str, branch: str | None, measured: str, model: Network, metrics: Metrics) -> str:
     """Write measured figures into the card of a model on the Hub, and change nothing else in it.
 
     Args:
@@ -175,19 +151,19 @@ def push_results(repo_id: str, branch: str | None, measured: str, model: FERMode
             )
         old = hub_card(repo_id, head) or ""
         options = {"emotions": model.class_names, "repo_id": repo_id, "metrics": metrics}
-        new = card.with_results(old, card.render(model.version, model.parameter_count, **options))
+        new = with_results(old, render(model.version, model.parameter_count, **options))
         if new == old:
             return f"{repo_id} holds these results already"
         api.create_commit(
             repo_id,
-            [CommitOperationAdd("README.md", new.encode())],
+            [CommitOperationAdd(CARD_FILE, new.encode())],
             commit_message="Results measured by evaluate.py",
             revision=branch,
             parent_commit=head,  # what somebody writes at this moment is not overwritten: the Hub answers 412
         )
     except FERError:
         raise
-    except Exception as error:  # see hub_errors
+    except Exception as error:  # see hub/errors
         raise FERError(f"The results could not be written to {repo_id}: {explain(error)}.") from error
     return f"results written to the card of {repo_id}"
 
@@ -214,13 +190,3 @@ def build_wheel(folder: Path) -> Path | None:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise FERError(f"The package could not be built ({last}); `pip install -U setuptools` may help.")
     return next(folder.glob("*.whl"))
-
-
-def _as_named_in_readme(folder: Path) -> str:
-    """From the root of the repository, wherever the command was started, if it is in there."""
-    resolved = folder.resolve()
-    return (resolved.relative_to(ROOT) if resolved.is_relative_to(ROOT) else folder).as_posix()
-
-
-def _read(path: Path) -> dict | None:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

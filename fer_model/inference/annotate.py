@@ -7,11 +7,10 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 from PIL import Image
 
-from fer_model.inference.bulk import film_frames
+from fer_model.inference import video
 from fer_model.inference.drawing import draw_followed
 from fer_model.inference.tracking import Followed, Tracker
 
@@ -22,20 +21,6 @@ Follow = Callable[[Tracker, Image.Image, float], Tracker]
 """The tracker after one more frame, given the frame and its time in seconds."""
 
 _TICK = Fraction(1, 90_000)  # of a second; in it the usual rates have whole numbers, 29.97 too
-
-
-def duration(file: Path) -> float:
-    """Seconds, as the film's header says; 0 where it does not, as in what a browser records."""
-    rate, frames = _header(file)
-    return max(frames / rate, 0.0) if rate > 0 else 0.0
-
-
-def _header(file: Path) -> tuple[float, float]:
-    """Frames a second, and how many; neither need be true."""
-    film = cv2.VideoCapture(str(file))
-    stated = film.get(cv2.CAP_PROP_FPS), film.get(cv2.CAP_PROP_FRAME_COUNT)
-    film.release()
-    return stated
 
 
 def annotate(
@@ -55,20 +40,20 @@ def annotate(
         ImageError: the film cannot be read.
     """
     tracker, due = Tracker(), 0.0
-    with _writing(output, _header(file)[0]) as write:
-        for item in film_frames(file, 0):
-            if item.seconds >= at_most:
+    with _writing(output, video.header(file)[0]) as write:
+        for seconds, pixels in video.frames(file, 0):
+            if seconds >= at_most:
                 break
-            frame = _shrunk(item.image)
-            searched = item.seconds >= due - 1e-9
+            frame = _shrunk(pixels)
+            searched = seconds >= due - 1e-9
             if searched:
-                tracker = follow(tracker, frame, item.seconds)
-                due = max(due + every, item.seconds)
-            write(draw_followed(frame, tracker.visible()), item.seconds)
+                tracker = follow(tracker, frame, seconds)
+                due = max(due + every, seconds)
+            write(draw_followed(frame, tracker.visible()), seconds)
             if searched:
-                height, width = item.image.shape[:2]
+                height, width = pixels.shape[:2]
                 scale = (width / frame.width, height / frame.height)
-                yield item.seconds, tuple(_in_film(followed, scale) for followed in tracker.visible())
+                yield seconds, tuple(_in_film(followed, scale) for followed in tracker.visible())
 
 
 def _shrunk(frame: np.ndarray) -> Image.Image:

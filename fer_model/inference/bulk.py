@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-import cv2
 import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
 from fer_model.errors import ImageError
-from fer_model.images import MAX_PIXELS
+from fer_model.inference import video
 from fer_model.inference.drawing import overlay
 from fer_model.inference.pipeline import Face, FERPipeline
 from fer_model.labels import EMOTIONS
@@ -85,7 +84,11 @@ def items(files: Iterable[Path], every: float = 0.0) -> Iterator[Item]:
             yield Item(file, file)
             continue
         try:
-            yield from film_frames(file, every) if kind in FILMS else zipped_pictures(file)
+            if kind in ARCHIVES:
+                yield from zipped_pictures(file)
+            else:
+                for seconds, frame in video.frames(file, every):
+                    yield Item(file, frame, seconds)
         except ImageError as error:
             log.warning("left out %s: %s", file, error)
 
@@ -135,34 +138,6 @@ def pictures_in(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
         and not info.is_dir()
         and not info.filename.startswith("__MACOSX/")
     ]
-
-
-def film_frames(file: Path, every: float) -> Iterator[Item]:
-    """Frames of a film, RGB uint8 (H, W, 3), one in memory at a time.
-
-    Raises:
-        ImageError: the film cannot be read.
-    """
-    film = cv2.VideoCapture(str(file))
-    try:
-        if film.get(cv2.CAP_PROP_FRAME_WIDTH) * film.get(cv2.CAP_PROP_FRAME_HEIGHT) > MAX_PIXELS:
-            raise ImageError(f"{file.name} has frames that are too large; at most {MAX_PIXELS:,} pixels are read.")
-        rate = film.get(cv2.CAP_PROP_FPS) or 25.0
-        seconds, due, found = -1 / rate, 0.0, False
-        while film.grab():  # decodes, but does not convert what is not wanted
-            # each frame's own time: phones and browsers record at no constant rate, and browsers state none
-            stated = max(film.get(cv2.CAP_PROP_POS_MSEC) / 1000, 0.0)
-            seconds = stated if stated > seconds else seconds + 1 / rate
-            if seconds >= due - 1e-9:
-                readable, frame = film.retrieve()
-                if readable:
-                    found = True
-                    yield Item(file, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), seconds)
-                due = max(due + every, seconds)
-        if not found:
-            raise ImageError(f"{file.name} is not a film that can be read.")
-    finally:
-        film.release()
 
 
 def rows(
@@ -224,12 +199,7 @@ def count(file: Path, every: float = 0.0) -> int:
                 return len(pictures_in(archive))
         except ImageError:
             return 0
-    if kind not in FILMS:
-        return 1
-    film = cv2.VideoCapture(str(file))
-    frames, rate = int(max(film.get(cv2.CAP_PROP_FRAME_COUNT), 0)), film.get(cv2.CAP_PROP_FPS) or 25.0
-    film.release()
-    return min(frames, int((frames - 1) / rate / every + 1e-9) + 1) if frames and every > 0 else frames
+    return video.count(file, every) if kind in FILMS else 1
 
 
 def face_columns(face: Face) -> dict:

@@ -52,9 +52,13 @@ def overlay(picture: Image.Image, heat_map: np.ndarray, opacity: float = 0.45, s
         opacity: of the map, 0 to 1.
     """
     face = np.asarray(picture.convert("L").convert("RGB").resize((size, size), Image.Resampling.BICUBIC))
+    return Image.fromarray(((1 - opacity) * face + opacity * coloured(heat_map, size)).round().astype(np.uint8))
+
+
+def coloured(heat_map: np.ndarray, size: int) -> np.ndarray:
+    """A heat map (H, W) in [0, 1] as colours, RGB uint8 (size, size, 3): blue for none, red for much."""
     heat = cv2.resize(heat_map.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR)
-    colours = cv2.applyColorMap((heat.clip(0, 1) * 255).astype(np.uint8), cv2.COLORMAP_JET)[:, :, ::-1]
-    return Image.fromarray(((1 - opacity) * face + opacity * colours).round().astype(np.uint8))
+    return cv2.applyColorMap((heat.clip(0, 1) * 255).astype(np.uint8), cv2.COLORMAP_JET)[:, :, ::-1]
 
 
 def _inside(box: tuple[int, int, int, int], photo: Image.Image, line: int) -> tuple[int, int, int, int]:

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fer_model.data.augment import preprocess, to_face
 from fer_model.images import open_image
 from fer_model.inference.detector import SMALL_PICTURE, crop_face, shared_detector
 from fer_model.labels import LABEL2ID
 from fer_model.model.gradcam import explain
 from fer_model.model.network import FERModel
+from fer_model.model.preprocess import preprocess, to_face
 from fer_model.model.tta import VIEWS, logits_over_views
 
 _FACES_AT_ONCE = 32  # a crowd passes the network in parts, so that memory does not grow with it
@@ -146,7 +146,13 @@ class FERPipeline:
         Raises:
             ImageError: the picture cannot be read.
         """
-        photo = open_image(image)
+        options = {"whole_picture": whole_picture, "level_eyes": level_eyes, "heat_maps": heat_maps}
+        return self.search(open_image(image), **options)
+
+    def search(
+        self, photo: Image.Image, *, whole_picture: bool = False, level_eyes: bool = True, heat_maps: bool = True
+    ) -> Result:
+        """The same for an upright RGB image, as `open_image` gives it."""
         if whole_picture or max(photo.size) <= SMALL_PICTURE:
             places = [Place((0, 0, *photo.size), None, 0.0)]
         else:

@@ -59,19 +59,3 @@ def unsure_threshold(confidence: np.ndarray, correct: np.ndarray) -> float:
         return 1.0
     first_withheld = falling[best + 1] if best + 1 < len(order) else 0.0
     return float((falling[best] + first_withheld) / 2)
-
-
-def coverage_curve(confidence: np.ndarray, correct: np.ndarray, steps: int = 50) -> list[dict[str, float]]:
-    """Accuracy among the answers that are given, for thresholds from 0 up: [{threshold, coverage, accuracy}]."""
-    rows = []
-    for threshold in np.linspace(0, 1, steps + 1):
-        given = confidence >= threshold
-        if given.any():
-            rows.append(
-                {
-                    "threshold": float(threshold),
-                    "coverage": float(given.mean()),
-                    "accuracy": float(correct[given].mean()),
-                }
-            )
-    return rows

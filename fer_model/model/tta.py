@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from fer_model.data.augment import preprocess
+from fer_model.model.preprocess import preprocess
 
 VIEWS = {"plain": 1, "flip": 2, "ten-crop": 10}
 """How many passes through the network each kind takes."""

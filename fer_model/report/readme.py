@@ -1,80 +1,99 @@
-"""The README's tables and the model cards, filled from results/.
+"""Fills the README, the pages in docs/ and the model cards from results/.
 
-python -m fer_model.report           # rewrites the tables in README.md and the generated sections of the cards
-python -m fer_model.report --check   # exits with 1 if one of them is out of date
+Between `<!-- NAME: python -m fer_model report -->` and `<!-- /NAME -->` stands what the template NAME makes of the
+numbers of the section NAME. A section may stand on any page, and on more than one.
 """
 
-import argparse
-import sys
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from fer_model import cli
-from fer_model.ablation.runner import STUDIES
-from fer_model.ablation.table import study_table
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from fer_model.ablation import table as study
+from fer_model.ablation.studies import STUDIES
 from fer_model.errors import FERError
-from fer_model.hub import card
-from fer_model.hub.push import ROOT, model_card
-from fer_model.report import speed, versions
+from fer_model.hub.card import model_card
+from fer_model.hub.merge import merged
+from fer_model.model.network import FERModel
+from fer_model.report import data, effort, speed, versions
+from fer_model.report.markdown import table
+from fer_model.runs import ROOT, Run
 
-COMMAND = "python -m fer_model.report"
-"""What fills the places between the README's markers, as these say."""
+COMMAND = "python -m fer_model report"
+"""What fills the places between the markers, as these say."""
 
 
-def filled(readme: str, results: Path) -> str:
-    """`readme` with the text between its markers replaced: tables and sentences of what was measured.
+def study_table(name: str, results: Path) -> dict[str, Any]:
+    """The numbers of a study, its rows as a table."""
+    found = study.found(name, results)
+    return {**found, "table": found["rows"] and table(study.HEAD, found["rows"])}
+
+
+SECTIONS: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {
+    "summary": ("summary.md", versions.summary),
+    "results": ("results.md", versions.results_table),
+    "unsure": ("unsure.md", versions.unsure_table),
+    "heat maps": ("heat_maps.md", versions.empty_heat_maps),
+    "effort": ("effort.md", effort.effort_table),
+    **{f"study {name}": ("study.md", partial(study_table, name)) for name in STUDIES},
+    "data": ("data.md", data.data_table),
+    "cold start": ("cold_start.md", speed.cold_start),
+    "demo": ("demo.md", speed.demo_table),
+}
+"""By name, the template and what gives its numbers."""
+
+
+def section(name: str, results: Path) -> str:
+    """The text of a section."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=False, undefined=StrictUndefined
+    )
+    environment.filters["thousands"] = "{:,}".format
+    template, numbers = SECTIONS[name]
+    return environment.get_template(template).render(numbers(results))
+
+
+def filled(page: str, results: Path) -> str:
+    """`page` with the text between its markers replaced.
 
     Raises:
-        FERError: a marker is missing.
+        FERError: a marker names no section, or is not closed.
     """
-    for name, text in (
-        ("results", versions.results_table),
-        ("unsure", versions.unsure_table),
-        ("heat maps", versions.heat_maps_sentence),
-        ("effort", versions.effort_table),
-        *((f"study {name}", partial(study_table, name)) for name in STUDIES),
-        ("data", versions.data_table),
-        ("cold start", speed.cold_start_sentence),
-        ("demo", speed.demo_table),
-    ):
-        readme = _between(readme, f"<!-- {name}: {COMMAND} -->", f"<!-- /{name} -->", text(results))
-    return readme
+
+    def fresh(match: re.Match) -> str:
+        if match[1] not in SECTIONS:
+            raise FERError(f"There is no section {match[1]!r}; the sections are {', '.join(SECTIONS)}.")
+        return f"<!-- {match[1]}: {COMMAND} -->\n{section(match[1], results)}\n<!-- /{match[1]} -->"
+
+    opened = re.findall(rf"<!-- ([\w -]+): {COMMAND} -->", page)
+    page, count = re.subn(rf"<!-- ([\w -]+): {COMMAND} -->\n.*?<!-- /\1 -->", fresh, page, flags=re.DOTALL)
+    if count != len(opened):
+        raise FERError(f"A marker is not closed; {', '.join(opened)} must each end in <!-- /NAME -->.")
+    return page
 
 
-def _between(text: str, begin: str, end: str, content: str) -> str:
-    if text.count(begin) != 1 or text.count(end) != 1:
-        raise FERError(f"README.md must hold the markers {begin} and {end} once each.")
-    before, rest = text.split(begin)
-    return f"{before}{begin}\n{content}\n{end}{rest.split(end)[1]}"
+def refresh(root: Path = ROOT, check: bool = False) -> list[str]:
+    """Bring pages and cards up to date; returns the names of those that were not.
 
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m fer_model.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if the table is out of date")
-    args = parser.parse_args(argv)
+    Args:
+        check: change nothing.
+    """
     changed = []
-    for path, new in _fresh_texts():
+    for path, new in _fresh_texts(root):
         if path.read_text(encoding="utf-8") != new:
-            changed.append(path.relative_to(ROOT).as_posix())
-            if not args.check:
+            changed.append(path.relative_to(root).as_posix())
+            if not check:
                 path.write_text(new, encoding="utf-8")
-    if changed and args.check:
-        print(f"not as in results/: {', '.join(changed)}; run python -m fer_model.report", file=sys.stderr)
-        return 1
-    print(f"rewritten: {', '.join(changed)}" if changed else "all is as in results/")
-    return 0
+    return changed
 
 
-def _fresh_texts() -> Iterator[tuple[Path, str]]:
+def _fresh_texts(root: Path) -> Iterator[tuple[Path, str]]:
     """Every file that shows results, and its text brought up to date."""
-    readme = ROOT / "README.md"
-    yield readme, filled(readme.read_text(encoding="utf-8"), ROOT / "results")
-    for path in sorted(ROOT.glob("results/*/models/README.md")):
-        yield path, card.merged(path.read_text(encoding="utf-8"), model_card(path.parent.parent))
-
-
-if __name__ == "__main__":
-    cli.run("fer_model.report", lambda: sys.exit(main()))
+    for page in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
+        yield page, filled(page.read_text(encoding="utf-8"), root / "results")
+    for card in sorted((root / "results").glob("*/models/README.md")):
+        run = Run(card.parent.parent)
+        yield card, merged(card.read_text(encoding="utf-8"), model_card(run, FERModel.from_pretrained(run.models)))

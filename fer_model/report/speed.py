@@ -1,42 +1,31 @@
-"""How fast the demo is, as Markdown for the README."""
+"""How fast the demo answers and starts."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from fer_model.report.markdown import table
+from fer_model.runs import read_json
 
 
-def cold_start_sentence(results: Path) -> str:
-    """How long the demo takes from its start, in Markdown."""
-    file = results / "cold_start.json"
-    if not file.is_file():
-        return "How long the demo takes to start has not been measured: `python scripts/cold_start.py` does."
-    measured = json.loads(file.read_text(encoding="utf-8"))
-    page, answer = (f"{measured[key]:.1f} s" for key in ("seconds_to_page", "seconds_to_first_answer"))
-    return (
-        f"On this machine, not counting a container's own start, `python app.py` shows its page after {page} and has "
-        f"answered the first photo after {answer} (median of {measured['rounds']} starts on {measured['cores']} cores; "
-        f"`{measured['command']}`)."
-    )
+def cold_start(results: Path) -> dict[str, Any]:
+    """How long the demo takes from its start; None where it has not been measured."""
+    return {"measured": read_json(results / "cold_start.json")}
 
 
-def demo_table(results: Path) -> str:
-    """How fast the demo answers, in Markdown: a row for each thing that was measured."""
-    file = results / "demo.json"
-    if not file.is_file():
-        return "The demo's speed has not been measured: `python scripts/demo_speed.py` does."
-    parts = json.loads(file.read_text(encoding="utf-8"))
-    rows = {"photo": _photo_rows, "load": _load_rows, "live": _live_rows, "film": _film_rows, "memory": _memory_rows}
-    lines = ["| asked | answered |", "|---|---|"]
-    for name, measured in parts.items():
-        lines += [f"| {what} | {figure} |" for what, figure in rows[name](measured)]
-    versions = {part["version"] for part in parts.values()}
+def demo_table(results: Path) -> dict[str, Any]:
+    """A row for each thing that was measured; no table where nothing was."""
+    parts = read_json(results / "demo.json")
+    if parts is None:
+        return {"table": None}
+    kinds = {"photo": _photo_rows, "load": _load_rows, "live": _live_rows, "film": _film_rows, "memory": _memory_rows}
+    rows = [row for name, measured in parts.items() for row in kinds[name](measured)]
     machines = {f"{part['cores']} cores ({part['environment']['processor']})" for part in parts.values()}
-    lines.append(
-        "\nTimes are medians, and in brackets what 95 % stay below; who asks runs on the same "
-        f"{' and '.join(sorted(machines))}. The network was {' and '.join(sorted(versions))}. From "
-        "`results/demo.json`, which `python scripts/demo_speed.py` writes."
-    )
-    return "\n".join(lines)
+    return {
+        "table": table(("asked", "answered"), rows),
+        "machines": sorted(machines),
+        "versions": sorted({part["version"] for part in parts.values()}),
+    }
 
 
 def _photo_rows(photo: dict) -> Iterator[tuple[str, str]]:

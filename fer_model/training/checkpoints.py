@@ -10,6 +10,7 @@ from accelerate import Accelerator
 
 from fer_model.errors import ModelError, TrainingError
 from fer_model.model.network import FERModel
+from fer_model.runs import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, Run, Settings
 
 
 def save_model(model: FERModel, folder: Path, accelerator: Accelerator) -> None:
@@ -19,13 +20,13 @@ def save_model(model: FERModel, folder: Path, accelerator: Accelerator) -> None:
     temporary = folder.with_name(folder.name + ".writing")
     shutil.rmtree(temporary, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    if (folder / "README.md").is_file():  # a person's own sentences in it are to stay
+    if (folder / CARD_FILE).is_file():  # a person's own sentences in it are to stay
         temporary.mkdir()
-        shutil.copy(folder / "README.md", temporary)
+        shutil.copy(folder / CARD_FILE, temporary)
     model.save_pretrained(temporary)
     # the card first: from then on it claims nothing of the old weights, nor yet of the new; and the weights last,
     # since a resumed run takes the folder for finished where it finds them (`holds_weights`)
-    order = ("README.md", "config.json", "model.safetensors")
+    order = (CARD_FILE, CONFIG_FILE, WEIGHTS_FILE)
     for file in sorted(temporary.iterdir(), key=lambda file: order.index(file.name)):
         os.replace(file, folder / file.name)
     temporary.rmdir()
@@ -74,23 +75,25 @@ def remove_checkpoints(checkpoints: Path) -> None:
         shutil.rmtree(leaving)
 
 
-def remove_old_results(output_dir: Path, accelerator: Accelerator) -> None:
+def remove_old_results(run: Run, accelerator: Accelerator) -> None:
     """Remove what was measured of other weights, just before new ones take their place."""
     if accelerator.is_main_process:
-        (output_dir / "metrics.json").unlink(missing_ok=True)
-        for picture in (output_dir / "visualizations").glob("*.png"):
+        run.metrics_file.unlink(missing_ok=True)
+        for picture in run.visualizations.glob("*.png"):
             picture.unlink()
 
 
-def require_same_run(history_file: Path, run: dict) -> None:
-    """A run goes on only with the settings it began with; otherwise its history would be a lie."""
-    try:
-        before = json.loads(history_file.read_text())["run"]
-    except FileNotFoundError:  # somebody removed it
+def require_same_run(run: Run, settings: Settings) -> None:
+    """A run goes on only with the settings it began with; otherwise its history would be a lie.
+
+    Raises:
+        TrainingError: it was started with others.
+    """
+    history = run.history()
+    if history is None:  # somebody removed it
         return
     ignored = ("environment", "command")
-    now = json.loads(json.dumps(run))  # tuples to lists, as in the file
-    before, now = _flat(before), _flat(now)
+    before, now = _flat(history["run"]), _flat(json.loads(json.dumps(settings)))  # tuples to lists, as in the file
     changed = [
         f"{key} was {before.get(key)!r} and is {now.get(key)!r}"
         for key in now.keys() | before.keys()
@@ -98,7 +101,7 @@ def require_same_run(history_file: Path, run: dict) -> None:
     ]
     if changed:
         raise TrainingError(
-            f"The run in {history_file.parent} was started with other settings: {'; '.join(sorted(changed))}. "
+            f"The run in {run.folder} was started with other settings: {'; '.join(sorted(changed))}. "
             "Resume with the same ones, or choose another --output-dir."
         )
 
@@ -109,17 +112,3 @@ def _flat(settings: dict, prefix: str = "") -> dict:
     for key, value in settings.items():
         found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return found
-
-
-def write_history(output_dir: Path, history: dict, accelerator: Accelerator) -> None:
-    """Write `history.json`, on the main process."""
-    if accelerator.is_main_process:
-        write_json(output_dir / "history.json", history)
-
-
-def write_json(file: Path, content: dict) -> None:
-    """Write beside, then rename: a reader never sees half of it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(file.name + ".writing")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(temporary, file)

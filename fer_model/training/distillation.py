@@ -11,14 +11,14 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from fer_model.data.fer2013 import FERData, batches
+from fer_model.data.dataset import FERData, batches
 from fer_model.errors import TrainingError
 from fer_model.evaluation.predict import EVALUATION_BATCH, predict
 from fer_model.training.warm_start import Start, load_trained
 
 
 @dataclass
-class Lessons:
+class TeacherTargets:
     """What teachers say of every training image, float32 (N, classes), and its share of the image's target."""
 
     probabilities: Tensor
@@ -36,7 +36,7 @@ class Teachers:
         """For the history: {"share", "models": [{"model", "sha256"}]}."""
         return {"share": self.share, "models": [teacher.init for teacher in self.trained]}
 
-    def ask(self, train: FERData, accelerator: Accelerator, memory_format: torch.memory_format) -> Lessons:
+    def ask(self, train: FERData, accelerator: Accelerator, memory_format: torch.memory_format) -> TeacherTargets:
         """Their mean calibrated probabilities for each training image, on the accelerator's device.
 
         Once, of the image and its mirror image, and not again of every change that augmentation makes to it. At the
@@ -52,7 +52,7 @@ class Teachers:
                 logits, _ = predict(model, loader, accelerator, name, memory_format, views="flip")
             answers.append(teacher.model.probabilities(logits))
             model.cpu()  # done: the training needs the memory
-        return Lessons(torch.stack(answers).mean(dim=0).to(accelerator.device), self.share)
+        return TeacherTargets(torch.stack(answers).mean(dim=0).to(accelerator.device), self.share)
 
 
 def load_teachers(sources: list[str], share: float, class_names: tuple[str, ...]) -> Teachers | None:

@@ -2,26 +2,21 @@
 
 import math
 import time
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, ProjectConfiguration, TorchDynamoPlugin, broadcast, set_seed
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 
-from fer_model.allocator import keep_freed_memory
 from fer_model.configs import Recipe
-from fer_model.data.augment import augment, mix, normalise, resize
-from fer_model.data.duplicates import fingerprint
-from fer_model.data.fer2013 import FERData, batches
+from fer_model.data.dataset import FERData, batches
 from fer_model.errors import TrainingError
 from fer_model.evaluation.metrics import FERMetric
-from fer_model.evaluation.predict import EVALUATION_BATCH, predict, progress_bar
-from fer_model.machine import environment, share_cores, warn_of_slow_precision
+from fer_model.evaluation.predict import EVALUATION_BATCH, predict
+from fer_model.machine import keep_freed_memory, share_cores, warn_of_slow_precision
 from fer_model.model.calibration import calibrate
-from fer_model.model_facts import forward_flops
+from fer_model.runs import History, Run
 from fer_model.training.checkpoints import (
     holds_weights,
     newest_checkpoint,
@@ -30,54 +25,14 @@ from fer_model.training.checkpoints import (
     require_same_run,
     save_checkpoint,
     save_model,
-    write_history,
 )
-from fer_model.training.distillation import Lessons, Teachers
-from fer_model.training.losses import distillation, weighted_cross_entropy
+from fer_model.training.distillation import Teachers
+from fer_model.training.history import HEADER, Progress, history_of, row_of, settings_of, write_history
+from fer_model.training.leakage import check_validation
+from fer_model.training.losses import weighted_cross_entropy
 from fer_model.training.optim import make_average, make_optimizer, make_schedule
-from fer_model.training.warm_start import Start, check_validation
-
-_HEADER = f"{'epoch':>5} {'train loss':>11} {'train acc':>10} {'val loss':>9} {'val acc':>8} {'val recall':>11} {'seconds':>8} {'images/s':>9}"  # noqa: E501
-
-
-@dataclass
-class Progress:
-    """Where a run stands; saved with every checkpoint (`state_dict` is what Accelerate asks for)."""
-
-    recipe: Recipe
-    epochs: list[dict] = field(default_factory=list)
-
-    def state_dict(self) -> dict:
-        return {"epochs": self.epochs}
-
-    def load_state_dict(self, state: dict) -> None:
-        self.epochs = state["epochs"]
-
-    @property
-    def best_epoch(self) -> int:
-        """The first epoch with the highest validation accuracy, counted from 1; 0 before any.
-
-        Epochs at the size that the recipe ends with come before all others: what was trained on smaller images and
-        validated on larger ones has a validation accuracy of no meaning.
-        """
-        if not self.epochs:
-            return 0
-        last = self.recipe.last_size
-        return max(self.epochs, key=lambda row: (row["size"] == last, row["validation_accuracy"]))["epoch"]
-
-    def waited(self) -> int:
-        """Epochs since the best one."""
-        return len(self.epochs) - self.best_epoch
-
-    @property
-    def stopped(self) -> str | None:
-        """Why training is over; None while it is not."""
-        at_last_size = bool(self.epochs) and self.epochs[-1]["size"] == self.recipe.last_size
-        if at_last_size and self.waited() >= self.recipe.patience:
-            return f"no better validation accuracy for {self.recipe.patience} epochs"
-        if len(self.epochs) >= self.recipe.epochs:
-            return f"{self.recipe.epochs} epochs done"
-        return None
+from fer_model.training.step import Step, forward_flops, train_epoch
+from fer_model.training.warm_start import Start
 
 
 def make_accelerator(
@@ -117,7 +72,7 @@ def fit(
     channels_last: bool = False,
     resume: bool = False,
     overwrite: bool = False,
-) -> dict:
+) -> History:
     """Train until `recipe` says stop; the best weights by validation accuracy end up in `output_dir`/models.
 
     Every epoch writes `history.json`, a checkpoint, and the model if it is the best so far, in this order. A run
@@ -134,10 +89,7 @@ def fit(
         overwrite: begin anew although `output_dir` holds an unfinished run.
 
     Returns:
-        The history: {"run": {...}, "epochs": [{epoch, train_loss, train_accuracy, validation_loss,
-        validation_accuracy, validation_macro_recall, seconds, images_per_second, learning_rate, size,
-        training_flops}], "best_epoch", "stopped", "earlier": histories of the runs that led to the weights
-        that this one began with, oldest first; "taught_by": for each teacher the histories that led to it}. The
+        The history, of the form that `runs.History` gives. The
         training loss is the recipe's, with label smoothing, focal factor, mixed images and teachers if it has them;
         the validation loss is the weighted cross-entropy alone. The training accuracy is over images as they were
         shown, and of mixed ones counts the first label; the learning rate is the one at the epoch's end.
@@ -146,44 +98,37 @@ def fit(
         TrainingError: an unfinished run is in the way, the resumed run was started with other
             settings, or the loss is not a finite number.
     """
-    checkpoints = output_dir / "checkpoints"
-    # how many epochs there may be is no part of a run's settings, unless the schedule stretches over them
-    stretches = recipe.cosine or recipe.share_at_end
+    run = Run(output_dir)
     model = start.model
+    settings = settings_of(
+        start,
+        train,
+        validation,
+        weights.tolist(),
+        recipe,
+        accelerator,
+        seed=seed,
+        about=about,
+        teachers=teachers,
+        channels_last=channels_last,
+    )
     taught_by = [teacher.earlier for teacher in teachers.trained] if teachers else []
     origin = {"earlier": start.earlier, "taught_by": taught_by}
-    run = {
-        **about,
-        "init": start.init,
-        "teachers": teachers.describe() if teachers else None,
-        "version": model.version,
-        "classes": len(model.class_names),
-        "seed": seed,
-        "recipe": {key: value for key, value in asdict(recipe).items() if key != "epochs" or stretches},
-        "images": {"train": len(train), "validation": len(validation)},
-        "validation_sha256": fingerprint(validation.images),
-        "class_weights": weights.tolist(),
-        "num_processes": accelerator.num_processes,
-        "mixed_precision": accelerator.mixed_precision,
-        "compile": accelerator.state.dynamo_plugin.backend.value != "NO",
-        "channels_last": channels_last,
-        "environment": environment(accelerator.device),
-    }
     for known in (start, *(teachers.trained if teachers else ())):
-        warning = check_validation(known, run)
+        warning = check_validation(known, settings)
         if warning:
             accelerator.print(f"Warning: {warning}")
-    newest = newest_checkpoint(checkpoints)
+    newest = newest_checkpoint(run.checkpoints)
     if newest and not resume and not overwrite:
         raise TrainingError(
-            f"{checkpoints} holds a run that reached {newest.name}; "
+            f"{run.checkpoints} holds a run that reached {newest.name}; "
             "add --resume to go on with it, --overwrite to begin anew, or choose another --output-dir."
         )
     if newest and resume:
-        require_same_run(output_dir / "history.json", run)
+        require_same_run(run, settings)
     accelerator.wait_for_everyone()  # every process has looked before the main one changes anything
     if accelerator.is_main_process and not (newest and resume):
-        remove_checkpoints(checkpoints)
+        remove_checkpoints(run.checkpoints)
 
     # different random numbers in each process, or all would augment and drop out alike
     set_seed(seed, device_specific=True)
@@ -202,38 +147,38 @@ def fit(
     schedule = make_schedule(optimizer, recipe, len(train_loader))
     average = make_average(bare, recipe)
     kept, best = (average.module, average.module) if average else (model, bare)
-    lessons = teachers.ask(train, accelerator, memory_format) if teachers else None
+    taught = teachers.ask(train, accelerator, memory_format) if teachers else None
     progress = Progress(recipe)
 
     def keep(logits: Tensor, labels: Tensor) -> None:
         """Make the network, as it is now, the run's result."""
-        remove_old_results(output_dir, accelerator)
-        result = best.finished()
+        remove_old_results(run, accelerator)
+        result = best.for_release()
         calibrate(result, logits, labels)
-        save_model(result, output_dir / "models", accelerator)
+        save_model(result, run.models, accelerator)
 
     accelerator.register_for_checkpointing(progress, schedule, *([average] if average else []))
     if newest and resume:
         accelerator.load_state(str(newest))
         accelerator.print(f"resumed {newest}: {len(progress.epochs)} epochs done")
-        write_history(output_dir, _history(run, progress, origin), accelerator)
+        write_history(run, history_of(settings, progress, origin), accelerator)
         with torch.random.fork_rng(devices=()):  # what follows draws numbers that an uninterrupted run does not
             # killed between the checkpoint of a best epoch and its model
-            if progress.waited() == 0 and not holds_weights(output_dir / "models", best.finished()):
+            if progress.waited() == 0 and not holds_weights(run.models, best.for_release()):
                 keep(*predict(kept, validation_loader, accelerator, "validating", memory_format))
     elif resume:
-        accelerator.print(f"no checkpoint in {checkpoints}: starting at epoch 1")
+        accelerator.print(f"no checkpoint in {run.checkpoints}: starting at epoch 1")
 
-    accelerator.print(_HEADER)
+    accelerator.print(HEADER)
     for row in progress.epochs:
-        accelerator.print(_row(row))
+        accelerator.print(row_of(row))
     while progress.stopped is None:
         epoch = len(progress.epochs) + 1
         started = time.perf_counter()
         train_loader.set_epoch(epoch)  # the shuffle; without it a resumed run would repeat epoch 1's
         size = recipe.size_in(epoch)
-        step = Step(model, optimizer, schedule, average, weights, recipe, size, memory_format, lessons)
-        trained = _train_epoch(step, train_loader, accelerator, f"epoch {epoch}")
+        step = Step(model, optimizer, schedule, average, weights, recipe, size, memory_format, taught)
+        trained = train_epoch(step, train_loader, accelerator, f"epoch {epoch}")
         train_seconds = time.perf_counter() - started
         if average:  # each process averaged the statistics of its own batches; the first one's are kept
             broadcast(list(average.module.buffers()))
@@ -256,76 +201,13 @@ def fit(
             )
         progress.epochs.append(row)
         # first, for it replaces the only record of the weights that this run may have begun with in the same folder
-        write_history(output_dir, _history(run, progress, origin), accelerator)
-        save_checkpoint(checkpoints, epoch, accelerator)
+        write_history(run, history_of(settings, progress, origin), accelerator)
+        save_checkpoint(run.checkpoints, epoch, accelerator)
         if progress.waited() == 0:
             keep(logits, labels)
         accelerator.log({k: v for k, v in row.items() if k != "epoch"}, step=epoch)
-        accelerator.print(_row(row))
-    return _history(run, progress, origin)
-
-
-@dataclass
-class Step:
-    """What one training step works on and with."""
-
-    model: torch.nn.Module
-    optimizer: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler
-    average: AveragedModel | None
-    weights: Tensor
-    recipe: Recipe
-    size: int
-    memory_format: torch.memory_format
-    lessons: Lessons | None = None
-
-    def __call__(
-        self, faces: Tensor, labels: Tensor, indices: Tensor, accelerator: Accelerator
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Take it; returns each image's loss, class weight, and whether it was recognised, all (B,).
-
-        `indices` are the images' places among the training images.
-        """
-        settings = self.recipe.augmentation
-        images, mixed = mix(augment(resize(faces, self.size), settings), settings)
-        logits = self.model(normalise(images).contiguous(memory_format=self.memory_format)).float()
-        losses, class_weights = self._losses(logits, labels, indices)
-        if mixed:  # as often in the batch's labels as in its pixels
-            other_losses, other_weights = self._losses(logits, labels[mixed.partner], indices[mixed.partner])
-            losses = mixed.share * losses + (1 - mixed.share) * other_losses
-            class_weights = mixed.share * class_weights + (1 - mixed.share) * other_weights
-        accelerator.backward(losses.sum() / class_weights.sum())
-        if self.recipe.clip:
-            accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.schedule.step()
-        if self.average:
-            self.average.update_parameters(accelerator.unwrap_model(self.model, keep_torch_compile=False))
-        return losses.detach(), class_weights, logits.detach().argmax(dim=1) == labels
-
-    def _losses(self, logits: Tensor, labels: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
-        smoothing, focal = self.recipe.label_smoothing, self.recipe.focal
-        losses = weighted_cross_entropy(logits, labels, self.weights, smoothing, focal)
-        if self.lessons:
-            share = self.lessons.share
-            losses = (1 - share) * losses + share * distillation(
-                logits, labels, self.weights, self.lessons.probabilities[indices]
-            )
-        return losses, self.weights[labels]
-
-
-def _train_epoch(step: Step, loader, accelerator: Accelerator, description: str) -> dict:
-    step.model.train()
-    seen = []  # loss, weight, correct: (3, images of a batch), left on the device so that nothing waits
-    for faces, labels, indices in progress_bar(loader, description, accelerator):
-        losses, class_weights, correct = step(faces, labels, indices, accelerator)
-        seen.append(torch.stack(accelerator.gather_for_metrics((losses, class_weights, correct.float()))))
-    images_seen = torch.cat(seen, dim=1).cpu().double()  # on the CPU, since not every device knows float64
-    if images_seen.shape[1] != len(loader.dataset):
-        raise RuntimeError(f"{images_seen.shape[1]} images were counted in an epoch of {len(loader.dataset)}")
-    loss_sum, weight_sum, correct_sum = images_seen.sum(dim=1).tolist()
-    return {"train_loss": loss_sum / weight_sum, "train_accuracy": correct_sum / len(loader.dataset)}
+        accelerator.print(row_of(row))
+    return history_of(settings, progress, origin)
 
 
 def _validation_scores(logits: Tensor, labels: Tensor, weights: Tensor) -> dict:
@@ -336,22 +218,4 @@ def _validation_scores(logits: Tensor, labels: Tensor, weights: Tensor) -> dict:
         "validation_loss": float(loss),
         "validation_accuracy": scores["accuracy"],
         "validation_macro_recall": scores["macro_recall"],
-    }
-
-
-def _row(row: dict) -> str:
-    return (
-        f"{row['epoch']:>5} {row['train_loss']:>11.4f} {row['train_accuracy']:>10.2%} {row['validation_loss']:>9.4f} "
-        f"{row['validation_accuracy']:>8.2%} {row['validation_macro_recall']:>11.2%} "
-        f"{row['seconds']:>8.1f} {row['images_per_second']:>9.1f}"
-    )
-
-
-def _history(run: dict, progress: Progress, origin: dict) -> dict:
-    return {
-        "run": run,
-        "epochs": progress.epochs,
-        "best_epoch": progress.best_epoch,
-        "stopped": progress.stopped,
-        **origin,
     }

@@ -14,7 +14,8 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as torchvision
 
 from fer_model.configs import Augmentation
-from fer_model.data.augment import affine_matrices, augment, normalise, preprocess, resize, to_face
+from fer_model.data.augment import affine_matrices, augment
+from fer_model.model.preprocess import normalise, preprocess, resize, to_face
 
 STILL = Augmentation(flip=0.0, rotation=0.0, translation=0.0)
 

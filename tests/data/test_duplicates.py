@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from fer_model.data import duplicates
-from fer_model.data.fer2013 import FERData, load_fer
+from fer_model.data.dataset import FERData
+from fer_model.data.fer2013 import load_fer
 from fer_model.errors import DataError
 from helpers import ROOT
 from helpers.synthetic import draw_faces

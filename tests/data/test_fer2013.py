@@ -20,7 +20,9 @@ import torch
 from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as PIL
 
-from fer_model.data.fer2013 import FERData, batches, limited, load_fer, stratified_split
+from fer_model.data.dataset import FERData, batches
+from fer_model.data.fer2013 import load_fer
+from fer_model.data.splits import limited, stratified_split
 from fer_model.errors import DataError
 from fer_model.training.losses import class_weights
 from helpers import ROOT, synthetic

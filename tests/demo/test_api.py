@@ -21,7 +21,7 @@ from PIL import Image
 from fer_model import FERModel, FERPipeline
 from fer_model.demo import api
 from fer_model.demo.gpu import Network
-from fer_model.demo.tabs.bulk import Clips
+from fer_model.demo.jobs import Clips
 from fer_model.demo.versions import Versions
 from fer_model.errors import ImageError, ModelError
 from fer_model.inference import bulk

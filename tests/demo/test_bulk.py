@@ -17,8 +17,9 @@ from PIL import Image
 
 from fer_model import FERModel, FERPipeline
 from fer_model.demo.gpu import Network
+from fer_model.demo.jobs import Clips
 from fer_model.demo.tabs import bulk as module
-from fer_model.demo.tabs.bulk import Clips, _as_shown, _over_time, clips_tab
+from fer_model.demo.tabs.bulk import _as_shown, _over_time, clips_tab
 from fer_model.demo.versions import Versions
 from fer_model.errors import ImageError
 from fer_model.inference import bulk

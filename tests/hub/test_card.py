@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from fer_model.model_facts import weights_digest
 from huggingface_hub import ModelCard, RepoCard, SpaceCard
 
 from fer_model.errors import FERError
@@ -14,7 +15,6 @@ from fer_model.evaluation.metrics import FERMetric
 from fer_model.hub import card, push
 from fer_model.labels import EMOTIONS
 from fer_model.model.network import FERModel
-from fer_model.model_facts import weights_digest
 from fer_model.report import readme, speed, versions
 from helpers import ROOT
 

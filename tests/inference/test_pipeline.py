@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 
 from fer_model import FERModel, FERPipeline
-from fer_model.data.augment import preprocess
 from fer_model.errors import ImageError, ModelError
 from fer_model.inference import detector, pipeline
 from fer_model.inference.drawing import draw_boxes, overlay
 from fer_model.labels import EMOTIONS, LABEL2ID
 from fer_model.model.gradcam import grad_cam
+from fer_model.model.preprocess import preprocess
 from helpers import EXAMPLES
 
 ASTRONAUT = EXAMPLES / "astronaut.jpg"

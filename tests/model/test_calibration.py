@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from fer_model.model_facts import weights_digest
 from torchvision.transforms.functional import ten_crop
 
-from fer_model.data.augment import preprocess
 from fer_model.errors import ModelError
-from fer_model.evaluation.metrics import calibration_error
+from fer_model.evaluation.metrics import calibration_error, coverage_curve
 from fer_model.inference.pipeline import FERPipeline
 from fer_model.model import tta
-from fer_model.model.calibration import TEMPERATURES, calibrate, coverage_curve, fit_temperature, unsure_threshold
+from fer_model.model.calibration import TEMPERATURES, calibrate, fit_temperature, unsure_threshold
 from fer_model.model.network import FERModel
-from fer_model.model_facts import weights_digest
+from fer_model.model.preprocess import preprocess
 from helpers.synthetic import draw_faces
 
 

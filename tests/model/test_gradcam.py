@@ -171,7 +171,7 @@ def trained(request) -> FERModel:
 
 
 def test_centring_the_layer_changes_no_answer(trained, images):
-    centred = trained.finished()
+    centred = trained.for_release()
     assert not torch.allclose(centred.grad_cam_layer.bias, trained.grad_cam_layer.bias, atol=0.1)
     with torch.no_grad():
         assert torch.allclose(centred.eval()(images), trained(images), atol=1e-4)
@@ -183,7 +183,7 @@ def test_centring_the_layer_changes_no_answer(trained, images):
 
 
 def test_the_map_of_a_centred_layer_is_that_of_the_batchnorm_behind_it(trained, images):
-    centred = trained.finished().eval()
+    centred = trained.for_release().eval()
     norm = centred.get_submodule(f"block{centred.depth}").body[-1]
     closed = norm.weight.abs() < 0.01
     assert int(closed.sum()) == 2
@@ -199,11 +199,11 @@ def test_the_map_of_a_centred_layer_is_that_of_the_batchnorm_behind_it(trained, 
 
 def test_finishing_a_model_draws_no_random_number(trained):
     state = torch.get_rng_state()
-    trained.finished()
+    trained.for_release()
     assert torch.equal(torch.get_rng_state(), state), "training would go on with other ones"
 
 
 def test_a_layer_is_centred_once(trained):
-    centred = trained.finished()
-    again = centred.finished().state_dict()
+    centred = trained.for_release()
+    again = centred.for_release().state_dict()
     assert all(torch.equal(value, again[name]) for name, value in centred.state_dict().items())

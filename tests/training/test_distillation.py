@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from fer_model.model_facts import weights_digest
 
 import train
-from fer_model.data.augment import preprocess
 from fer_model.data.fer2013 import load_fer
 from fer_model.errors import TrainingError
 from fer_model.hub.card import render
 from fer_model.model.network import FERModel
-from fer_model.model_facts import weights_digest
+from fer_model.model.preprocess import preprocess
 from fer_model.training import distillation, fit, losses
 from helpers.small_run import drawn_dataset, run
 

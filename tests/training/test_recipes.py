@@ -10,17 +10,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 from accelerate.state import AcceleratorState
+from fer_model.model_facts import weights_digest
 from torch import nn
 
 from fer_model.configs import CONFIGS, Augmentation, Recipe, changed
 from fer_model.data import augment
+from fer_model.data.dataset import FERData
 from fer_model.data.duplicates import near_pairs, photo_groups
-from fer_model.data.fer2013 import FERData, stratified_split
+from fer_model.data.splits import stratified_split
 from fer_model.errors import TrainingError
 from fer_model.model.network import FERModel, SpatialAttention
-from fer_model.model_facts import weights_digest
 from fer_model.training import checkpoints, fit, losses, optim
-from fer_model.training.distillation import Lessons
+from fer_model.training.distillation import TeacherTargets
 from fer_model.training.warm_start import Start
 
 PLAIN = Recipe(lr=0.1, weight_decay=0.01)
@@ -288,7 +289,7 @@ def step(recipe: Recipe, optimizer_of=lambda model: torch.optim.SGD(model.parame
 def test_a_mixed_image_is_learned_as_both_of_its_labels(monkeypatch, tmp_path, taught):
     """Zhang et al. 2018, section 2: the loss of the mixture is the mixture of the losses, here of weighted ones."""
     said = torch.randn(6, 6, generator=torch.Generator().manual_seed(1)).softmax(dim=1)
-    taken, (faces, labels, indices) = step(PLAIN, lessons=Lessons(said, 0.4) if taught else None)
+    taken, (faces, labels, indices) = step(PLAIN, lessons=TeacherTargets(said, 0.4) if taught else None)
     partner, share = torch.tensor([3, 4, 5, 0, 1, 2]), 0.3
 
     def mixed(images, settings):

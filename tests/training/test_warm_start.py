@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from fer_model.model_facts import weights_digest
 
-from fer_model.data.fer2013 import stratified_split
+from fer_model.data.splits import stratified_split
 from fer_model.errors import TrainingError
 from fer_model.hub.card import render
 from fer_model.model.network import FERModel
-from fer_model.model_facts import weights_digest
 from fer_model.runs import all_epochs, length
 from fer_model.training import fit
-from fer_model.training.warm_start import Start, check_validation, starting_point
+from fer_model.training.leakage import check_validation
+from fer_model.training.warm_start import Start, starting_point
 from helpers.small_run import drawn_dataset, run
 from helpers.synthetic import draw_faces, image_table, write_parquet
 

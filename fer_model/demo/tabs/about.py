@@ -1,21 +1,17 @@
 """The tab about the models: what was measured, and what they cannot do. All figures come from results/."""
 
-import json
 from html import escape
-from pathlib import Path
 
 import gradio as gr
 
 from fer_model.demo import render
-from fer_model.demo.privacy import PRIVACY, for_visitors
+from fer_model.demo.guard import for_visitors
+from fer_model.demo.privacy import PRIVACY
 from fer_model.demo.versions import Versions
-from fer_model.labels import EMOTIONS
+from fer_model.labels import COUNTS, NEUTRAL
+from fer_model.runs import Metrics, Run
 
 LIMITS = f"""
-## What it cannot do
-
-- It knows **six expressions**: happiness, surprise, sadness, anger, disgust and fear. *Neutral is not among them*, so
-  a resting face must be given one of the six, and that answer is wrong.
 - **An expression is not an emotion.** People smile without being happy and are angry without showing it
   ([Barrett et al. 2019](https://doi.org/10.1177/1529100619832930)).
 - It learned from small grey photos found on the web, many of them posed, with labels that people dispute: its
@@ -28,40 +24,42 @@ LIMITS = f"""
 """
 
 
-def about_tab(versions: Versions) -> None:
-    """Build the tab, inside a `gr.Tab`."""
-    measured = {name: figures for name in versions.names if (figures := figures_of(versions.source(name)))}
+def about_tab(versions: Versions, classes: tuple[str, ...]) -> None:
+    """Build the tab, inside a `gr.Tab`.
+
+    Args:
+        classes: what the default version can answer.
+    """
+    runs = {name: run for name in versions.names if (run := Run.beside(versions.source(name)))}
+    measured = {name: figures for name, run in runs.items() if (figures := run.metrics())}
     if measured:
         gr.Markdown(
-            "## What was measured\nOn FER2013's test set without neutral, on which nothing was chosen. "
-            "In brackets the bootstrap 95 % interval. ECE is the expected calibration error."
+            "## What was measured\nOn FER2013's test set, on which nothing was chosen; neutral is left out for "
+            "versions that do not know it. In brackets the bootstrap 95 % interval. ECE is the expected calibration "
+            "error."
         )
         gr.HTML(render.scrolling(scores_table(measured), "Scores of every version"), elem_id="scores")
         chosen = gr.Radio(list(measured), value=next(iter(measured)), label="Version", visible=len(measured) > 1)
         first = next(iter(measured))
-        pictures = gr.HTML(pictures_of(first, versions.source(first), measured[first]), elem_id="figures")
+        pictures = gr.HTML(pictures_of(first, runs[first], measured[first]), elem_id="figures")
         chosen.input(
-            for_visitors(lambda name: pictures_of(name, versions.source(name), measured[name])),
+            for_visitors(lambda name: pictures_of(name, runs[name], measured[name])),
             chosen,
             pictures,
             api_visibility="private",
         )
     else:
         gr.Markdown("## What was measured\nNothing yet: these weights have no `metrics.json` beside them.")
-    gr.Markdown(LIMITS)
+    knows = f"- It knows **{COUNTS[len(classes)]} expressions**: {', '.join(classes)}."
+    if NEUTRAL not in classes:
+        knows += " *Neutral is not among them*, so a resting face must be given one of these, and that answer is wrong."
+    gr.Markdown(f"## What it cannot do\n\n{knows}{LIMITS}")
 
 
-def figures_of(source: str) -> dict | None:
-    """The `metrics.json` of a version's folder, results/vN/models; None for a model without one."""
-    file = Path(source).parent / "metrics.json"
-    if Path(source).name != "models" or not file.is_file():
-        return None
-    return json.loads(file.read_text(encoding="utf-8"))
-
-
-def scores_table(measured: dict[str, dict]) -> str:
+def scores_table(measured: dict[str, Metrics]) -> str:
     """One row a version."""
-    heads = ["accuracy", "PrivateTest", "without twins", "macro recall", "ECE", *EMOTIONS]
+    classes = render.known(figures["per_class"] for figures in measured.values())
+    heads = ["accuracy", "PrivateTest", "without twins", "macro recall", "ECE", *classes]
     head = "<td></td>" + "".join(f'<th scope="col">{name}</th>' for name in heads)
     rows = []
     for name, figures in measured.items():
@@ -75,7 +73,10 @@ def scores_table(measured: dict[str, dict]) -> str:
             *parts,
             f"{figures['macro_recall']:.1%}",
             f"{figures['ece']:.3f}",
-            *(f"{figures['per_class'][emotion]['recall']:.0%}" for emotion in EMOTIONS),
+            *(
+                f"{figures['per_class'][name]['recall']:.0%}" if name in figures["per_class"] else "–"
+                for name in classes
+            ),
         ]
         rows.append(f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>')
     return (
@@ -85,11 +86,10 @@ def scores_table(measured: dict[str, dict]) -> str:
     )
 
 
-def pictures_of(name: str, source: str, figures: dict) -> str:
+def pictures_of(name: str, run: Run, figures: Metrics) -> str:
     """Confusion matrix, reliability, coverage and mean Grad-CAM of one version."""
-    folder = Path(source).parent / "visualizations"
-    recalls = {emotion: figures["per_class"][emotion]["recall"] for emotion in EMOTIONS}
-    by_class = ", ".join(f"{emotion} {recall:.0%}" for emotion, recall in recalls.items())
+    folder = run.visualizations
+    by_class = ", ".join(f"{emotion} {scores['recall']:.0%}" for emotion, scores in figures["per_class"].items())
     calibration = figures["calibration"]
     captions = {
         "confusion_matrix.png": f"Confusion matrix of {name}; right are {by_class}.",
@@ -114,5 +114,5 @@ def pictures_of(name: str, source: str, figures: dict) -> str:
 
 def picture_folders(versions: Versions) -> list[str]:
     """The folders whose pictures the tab shows; the server must be allowed to hand them out."""
-    folders = [Path(versions.source(name)).parent / "visualizations" for name in versions.names]
-    return [str(folder) for folder in folders if folder.is_dir()]
+    runs = [run for name in versions.names if (run := Run.beside(versions.source(name)))]
+    return [str(run.visualizations) for run in runs if run.visualizations.is_dir()]

@@ -15,12 +15,11 @@ import gradio as gr
 
 from fer_model.demo import render
 from fer_model.demo.gpu import Network
-from fer_model.demo.privacy import for_visitors
+from fer_model.demo.guard import for_visitors
 from fer_model.errors import ImageError
 from fer_model.images import open_image
 from fer_model.inference.detector import CROP_MARGIN
 from fer_model.inference.tracking import Tracker
-from fer_model.labels import EMOTIONS
 
 _STATIC = Path(__file__).parents[1] / "static"
 
@@ -35,37 +34,48 @@ CHART_SECONDS = 12
 
 @dataclass(frozen=True)
 class Session:
-    """One visitor's stream: who is followed, and the largest face's averages, as (seconds, number, shares)."""
+    """One visitor's stream: who is followed by which version, and the past of the largest face.
 
+    past: (seconds, the face's number, its averaged probabilities by class), the oldest first.
+    """
+
+    version: str = ""
     tracker: Tracker = Tracker()
     started: float = 0.0
-    past: tuple[tuple[float, int, tuple[float, ...]], ...] = ()
+    past: tuple[tuple[float, int, dict[str, float]], ...] = ()
+
+
+class Live:
+    """What happens on the tab."""
+
+    def __init__(self, network: Network):
+        self.network = network
+
+    def answer(self, session: Session | None, version: str, event: gr.EventData) -> tuple:
+        """A frame has come: what to draw over the video, as JSON, the chart, and the session after it."""
+        frame = open_image(_bytes(event._data.get("frame")))
+        wants_maps = bool(event._data.get("maps"))
+        # probabilities of two versions, which may know other classes, are not averaged
+        if session is None or session.version != version or event._data.get("first"):
+            session = Session(version, started=time.monotonic())
+        seconds = time.monotonic() - session.started
+        tracker = self.network.follow_faces(version, session.tracker, frame, seconds, wants_maps)
+        visible = tracker.visible()
+        past = tuple(row for row in session.past if row[0] > seconds - CHART_SECONDS)
+        if visible:
+            largest = visible[0]
+            past += ((seconds, largest.number, largest.face.probabilities),)
+        session = Session(version, _without_pictures(tracker), session.started, past)
+        return (
+            json.dumps({"number": event._data.get("number"), **_drawing(tracker, frame.size, wants_maps)}),
+            _chart(session, self.network.unsure_below(version)),
+            session,
+        )
 
 
 def live_tab(network: Network) -> None:
     """Build the tab, inside a `gr.Tab`."""
     names = network.versions.names
-
-    @for_visitors
-    def answer(session: Session | None, version: str, event: gr.EventData) -> tuple:
-        frame = open_image(_bytes(event._data.get("frame")))
-        wants_maps = bool(event._data.get("maps"))
-        if session is None or event._data.get("first"):
-            session = Session(started=time.monotonic())
-        seconds = time.monotonic() - session.started
-        tracker = network.follow_faces(version, session.tracker, frame, seconds, wants_maps)
-        visible = tracker.visible()
-        past = tuple(row for row in session.past if row[0] > seconds - CHART_SECONDS)
-        if visible:
-            largest = visible[0]
-            past += ((seconds, largest.number, tuple(largest.face.probabilities.values())),)
-        session = Session(_without_pictures(tracker), session.started, past)
-        return (
-            json.dumps({"number": event._data.get("number"), **_drawing(tracker, frame.size, wants_maps)}),
-            _chart(session, network.unsure_below(version)),
-            session,
-        )
-
     session = gr.State(time_to_live=120)
     with gr.Row():
         with gr.Column(scale=3, min_width=300):
@@ -75,7 +85,7 @@ def live_tab(network: Network) -> None:
             version = gr.Dropdown(names, value=names[0], label="Version", visible=len(names) > 1)
             chart = gr.HTML(_EMPTY_CHART, elem_id="live-chart")
     camera.input(
-        answer,
+        for_visitors(Live(network).answer),
         [session, version],
         [answers, chart, session],
         preprocess=False,
@@ -141,20 +151,19 @@ def _chart(session: Session, unsure_below: float) -> str:
 def _lines(session: Session) -> str:
     if len(session.past) < 2:
         return ""
-    now = session.past[-1][0]
-    lines = []
-    for index, name in enumerate(EMOTIONS):
+    now, _, latest = session.past[-1]
+    lines, keys = [], []
+    for name in latest:
         points = " ".join(
-            f"{300 + 25 * (seconds - now):.1f},{100 - 98 * shares[index]:.1f}" for seconds, _, shares in session.past
+            f"{300 + 25 * (seconds - now):.1f},{100 - 98 * shares[name]:.1f}" for seconds, _, shares in session.past
         )
-        lines.append(f'<polyline points="{points}" stroke="{render.COLOURS[name]}"><title>{name}</title></polyline>')
-    keys = "".join(
-        f'<li><span style="background:{colour}"></span>{name}</li>' for name, colour in render.COLOURS.items()
-    )
+        colour = render.COLOURS[name]
+        lines.append(f'<polyline points="{points}" stroke="{colour}"><title>{name}</title></polyline>')
+        keys.append(f'<li><span style="background:{colour}"></span>{name}</li>')
     return (
         f'<svg class="fer-lines" viewBox="0 0 300 102" preserveAspectRatio="none" role="img" '
         f'aria-label="Probabilities of the largest face over the last {CHART_SECONDS} seconds">{"".join(lines)}</svg>'
-        f'<ul class="fer-keys">{keys}</ul><p class="fer-note">The last {CHART_SECONDS} seconds, smoothed; '
+        f'<ul class="fer-keys">{"".join(keys)}</ul><p class="fer-note">The last {CHART_SECONDS} seconds, smoothed; '
         "0 % at the bottom, 100 % at the top.</p>"
     )
 

@@ -1,4 +1,4 @@
-"""The tab for one photo: its faces, six probabilities each, six heat maps, and what other versions say."""
+"""The tab for one photo: its faces, their probabilities, a heat map for each class, and what other versions say."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,10 +9,12 @@ from PIL import Image
 
 from fer_model.demo import render
 from fer_model.demo.gpu import Network
-from fer_model.demo.privacy import GONE, KEEP_SECONDS, for_visitors, forget, path_of
+from fer_model.demo.guard import GONE, for_visitors, path_of
+from fer_model.demo.privacy import KEEP_SECONDS, forget
 from fer_model.errors import ImageError
 from fer_model.images import open_image, shrunk
 from fer_model.inference.pipeline import Place, Result
+from fer_model.labels import COUNTS
 
 SCREEN_SIZE = 1600
 """Longest side, in pixels, of a photo on the page; larger ones are shrunk first. A session keeps it in memory."""
@@ -28,15 +30,53 @@ class Seen:
     result: Result
 
 
-def photo_tab(network: Network, examples: list[Path]) -> None:
-    """Build the tab, inside a `gr.Tab`."""
-    names = network.versions.names
+class Photo:
+    """What happens on the tab. Each function returns what its event shows, in the order of `photo_tab`'s outputs."""
 
-    def answer(path: str, photo: Image.Image, version: str, whole: bool, level: bool, compare: bool) -> tuple:
-        result = _with_small_crops(network.recognise(version, photo, bool(whole), bool(level)))
-        return Seen(path, result), 0, *views(result, 0, version, compare), _face_names(result, 0)
+    def __init__(self, network: Network):
+        self.network = network
 
-    def views(result: Result, index: int, version: str, compare: bool) -> tuple:
+    def recognise_upload(self, upload: dict | None, version: str, whole: bool, level: bool, compare: bool) -> tuple:
+        """A photo was given, or taken away."""
+        if upload is None:
+            return _nothing(ASK)
+        path = path_of(upload)
+        try:
+            photo = shrunk(open_image(path), SCREEN_SIZE)
+            return self._answer(str(path), photo, version, whole, level, compare)
+        except ImageError as error:  # the last picture's results must not stay beside this sentence
+            return _nothing(str(error))
+        finally:
+            forget([path])
+
+    def recognise_again(
+        self, seen: Seen | None, upload: dict | None, version: str, whole: bool, level: bool, compare: bool
+    ) -> tuple:
+        """A setting was changed: from the session's copy, since the upload may be gone."""
+        if seen is None or upload is None or upload.get("path") != seen.path:  # or another has been given just now
+            return self.recognise_upload(upload, version, whole, level, compare)
+        return self._answer(seen.path, seen.result.image, version, whole, level, compare)
+
+    def show_face(self, seen: Seen | None, index: int | None, version: str, compare: bool) -> tuple:
+        """Another face was chosen from the list."""
+        if seen is None:
+            raise ImageError(GONE)
+        return index or 0, *self._views(seen.result, index or 0, version, compare)
+
+    def click_face(self, seen: Seen | None, version: str, compare: bool, event: gr.EventData) -> tuple:
+        """Another face was chosen in the photo."""
+        index = int(event._data["face"])
+        return (*self.show_face(seen, index, version, compare), index)
+
+    def show_comparison(self, seen: Seen | None, index: int, version: str, compare: bool) -> tuple:
+        """The comparison of versions was switched on or off."""
+        return self.show_face(seen, index, version, compare) if seen else (0, ASK, None, None, None, None)
+
+    def _answer(self, path: str, photo: Image.Image, version: str, whole: bool, level: bool, compare: bool) -> tuple:
+        result = _with_small_crops(self.network.recognise(version, photo, bool(whole), bool(level)))
+        return Seen(path, result), 0, *self._views(result, 0, version, compare), _face_names(result, 0)
+
+    def _views(self, result: Result, index: int, version: str, compare: bool) -> tuple:
         """Message, photo with boxes, the face, its maps and the comparison, for one face of a result."""
         if not result.faces:
             return result.message, render.photo(result), None, None, None
@@ -44,49 +84,15 @@ def photo_tab(network: Network, examples: list[Path]) -> None:
         message = result.message if not index else f"Face {index + 1} of {len(result.faces)}: {face.sentence}"
         answers = None
         if compare:
-            answers = render.comparison(network.recognise_by_all(result.image, Place(face.box, face.score, face.tilt)))
-        about = render.face(result, index, network.unsure_below(version))
+            place = Place(face.box, face.score, face.tilt)
+            answers = render.comparison(self.network.recognise_by_all(result.image, place))
+        about = render.face(result, index, self.network.unsure_below(version))
         return message, render.photo(result, index), about, render.maps(face), answers
 
-    def nothing(message: str) -> tuple:
-        return None, None, message, None, None, None, None, gr.Radio(choices=[], visible=False)
 
-    @for_visitors
-    def recognise_upload(upload: dict | None, version: str, whole: bool, level: bool, compare: bool) -> tuple:
-        if upload is None:
-            return nothing(ASK)
-        path = path_of(upload)
-        try:
-            return answer(str(path), shrunk(open_image(path), SCREEN_SIZE), version, whole, level, compare)
-        except ImageError as error:  # the last picture's results must not stay beside this sentence
-            return nothing(str(error))
-        finally:
-            forget([path])
-
-    @for_visitors
-    def recognise_again(
-        seen: Seen | None, upload: dict | None, version: str, whole: bool, level: bool, compare: bool
-    ) -> tuple:
-        """After a change of the settings: from the session's copy, since the upload may be gone."""
-        if seen is None or upload is None or upload.get("path") != seen.path:  # or another has been given just now
-            return recognise_upload(upload, version, whole, level, compare)
-        return answer(seen.path, seen.result.image, version, whole, level, compare)
-
-    @for_visitors
-    def show_face(seen: Seen | None, index: int | None, version: str, compare: bool) -> tuple:
-        if seen is None:
-            raise ImageError(GONE)
-        return index or 0, *views(seen.result, index or 0, version, compare)
-
-    @for_visitors
-    def show_comparison(seen: Seen | None, index: int, version: str, compare: bool) -> tuple:
-        return show_face(seen, index, version, compare) if seen else (0, ASK, None, None, None, None)
-
-    @for_visitors
-    def click_face(seen: Seen | None, version: str, compare: bool, event: gr.EventData) -> tuple:
-        index = int(event._data["face"])
-        return (*show_face(seen, index, version, compare), index)
-
+def photo_tab(network: Network, examples: list[Path]) -> None:
+    """Build the tab, inside a `gr.Tab`."""
+    names, tab = network.versions.names, Photo(network)
     state = gr.State(time_to_live=KEEP_SECONDS)
     shown = gr.State(0)
     with gr.Row():
@@ -121,8 +127,8 @@ def photo_tab(network: Network, examples: list[Path]) -> None:
             face = gr.HTML(elem_id="face")
     gr.Markdown(
         "## Where the network looks\n"
-        "Grad-CAM for each of the six classes: red is where the evidence for a class lies, blue where there is none. "
-        "Each map is scaled by itself, so maps tell where, not how strongly."
+        f"Grad-CAM for each of the {COUNTS[len(network.class_names())]} classes: red is where the evidence for a class "
+        "lies, blue where there is none. Each map is scaled by itself, so maps tell where, not how strongly."
     )
     opacity = gr.Slider(0, 100, 45, step=1, label="Opacity of the maps, %", elem_id="opacity")
     maps = gr.HTML(elem_id="maps")
@@ -145,7 +151,7 @@ def photo_tab(network: Network, examples: list[Path]) -> None:
     face_views = [message, boxed, face, maps, answers]
     everything = [state, shown, *face_views, chosen]
     picture.change(  # every way to give, take away or change a picture ends here
-        recognise_upload,
+        for_visitors(tab.recognise_upload),
         [picture, *settings],
         everything,
         trigger_mode="always_last",
@@ -154,16 +160,15 @@ def photo_tab(network: Network, examples: list[Path]) -> None:
     )
     gr.on(
         [version.input, whole.input, level.input],
-        recognise_again,
+        for_visitors(tab.recognise_again),
         [state, picture, *settings],
         everything,
         trigger_mode="always_last",
         show_progress_on=[face],
         **private,
     )
-    gr.on(
-        [chosen.input],
-        show_face,
+    chosen.input(
+        for_visitors(tab.show_face),
         [state, chosen, version, compare],
         [shown, *face_views],
         trigger_mode="always_last",
@@ -171,17 +176,27 @@ def photo_tab(network: Network, examples: list[Path]) -> None:
         **private,
     )
     compare.input(
-        show_comparison,
+        for_visitors(tab.show_comparison),
         [state, shown, version, compare],
         [shown, *face_views],
         trigger_mode="always_last",
         show_progress_on=[answers],
         **private,
     )
-    boxed.click(click_face, [state, version, compare], [shown, *face_views, chosen], show_progress="hidden", **private)
+    boxed.click(
+        for_visitors(tab.click_face),
+        [state, version, compare],
+        [shown, *face_views, chosen],
+        show_progress="hidden",
+        **private,
+    )
     opacity.input(
         None, [opacity], None, js="(value) => document.querySelector('#maps').style.setProperty('--heat', value / 100)"
     )
+
+
+def _nothing(message: str) -> tuple:
+    return None, None, message, None, None, None, None, gr.Radio(choices=[], visible=False)
 
 
 def _with_small_crops(result: Result) -> Result:

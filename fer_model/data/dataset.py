@@ -1,0 +1,42 @@
+"""Labelled faces, their batches, and their fingerprint."""
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class FERData:
+    """Labelled faces, in the order of the dataset.
+
+    images: uint8 (N, 1, 48, 48), values in [0, 255]. labels: int64 (N,), indices of `EMOTIONS_WITH_NEUTRAL`.
+    usage: FER2013's own split name of each row ("Training", "PublicTest", "PrivateTest"), if told.
+    """
+
+    images: Tensor
+    labels: Tensor
+    usage: tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """A whole batch at once (a DataLoader calls this): images, labels and the indices themselves."""
+        index = torch.tensor(indices)
+        return self.images[index], self.labels[index], index
+
+    def subset(self, indices: Tensor) -> "FERData":
+        usage = tuple(self.usage[i] for i in indices.tolist()) if self.usage else None
+        return FERData(self.images[indices], self.labels[indices], usage)
+
+
+def batches(data: FERData, batch_size: int, shuffle: bool = False) -> torch.utils.data.DataLoader:
+    """Batches of (images, labels, indices); one tensor look-up each, so no worker processes."""
+    return torch.utils.data.DataLoader(data, batch_size=batch_size, shuffle=shuffle, collate_fn=lambda batch: batch)
+
+
+def fingerprint(images: Tensor) -> str:
+    """SHA-256 over the pixels of images: whether two sets of them are the same one."""
+    return hashlib.sha256(images.numpy().tobytes()).hexdigest()

@@ -1,0 +1,116 @@
+"""What a run writes down, and where it stands."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from accelerate import Accelerator
+
+from fer_model.configs import Recipe
+from fer_model.data.dataset import FERData, fingerprint
+from fer_model.machine import environment
+from fer_model.runs import Epoch, History, Run, Settings, write_json
+from fer_model.training.distillation import Teachers
+from fer_model.training.warm_start import Start
+
+HEADER = f"{'epoch':>5} {'train loss':>11} {'train acc':>10} {'val loss':>9} {'val acc':>8} {'val recall':>11} {'seconds':>8} {'images/s':>9}"  # noqa: E501
+
+
+@dataclass
+class Progress:
+    """Where a run stands; saved with every checkpoint (`state_dict` is what Accelerate asks for)."""
+
+    recipe: Recipe
+    epochs: list[Epoch] = field(default_factory=list)
+
+    def state_dict(self) -> dict:
+        return {"epochs": self.epochs}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.epochs = state["epochs"]
+
+    @property
+    def best_epoch(self) -> int:
+        """The first epoch with the highest validation accuracy, counted from 1; 0 before any.
+
+        Epochs at the size that the recipe ends with come before all others: what was trained on smaller images and
+        validated on larger ones has a validation accuracy of no meaning.
+        """
+        if not self.epochs:
+            return 0
+        last = self.recipe.last_size
+        return max(self.epochs, key=lambda row: (row["size"] == last, row["validation_accuracy"]))["epoch"]
+
+    def waited(self) -> int:
+        """Epochs since the best one."""
+        return len(self.epochs) - self.best_epoch
+
+    @property
+    def stopped(self) -> str | None:
+        """Why training is over; None while it is not."""
+        at_last_size = bool(self.epochs) and self.epochs[-1]["size"] == self.recipe.last_size
+        if at_last_size and self.waited() >= self.recipe.patience:
+            return f"no better validation accuracy for {self.recipe.patience} epochs"
+        if len(self.epochs) >= self.recipe.epochs:
+            return f"{self.recipe.epochs} epochs done"
+        return None
+
+
+def history_of(settings: Settings, progress: Progress, origin: dict[str, Any]) -> History:
+    """What history.json holds; `origin` are the histories that led to the weights, as "earlier" and "taught_by"."""
+    return {
+        "run": settings,
+        "epochs": progress.epochs,
+        "best_epoch": progress.best_epoch,
+        "stopped": progress.stopped,
+        **origin,
+    }
+
+
+def write_history(run: Run, history: History, accelerator: Accelerator) -> None:
+    """Write `history.json`, on the main process."""
+    if accelerator.is_main_process:
+        write_json(run.history_file, history)
+
+
+def settings_of(
+    start: Start,
+    train: FERData,
+    validation: FERData,
+    weights: list[float],
+    recipe: Recipe,
+    accelerator: Accelerator,
+    *,
+    seed: int,
+    about: dict[str, Any],
+    teachers: Teachers | None,
+    channels_last: bool,
+) -> Settings:
+    """The entry "run" of a history, by which a run that goes on is told from another one."""
+    # how many epochs there may be is no part of a run's settings, unless the schedule stretches over them
+    stretches = recipe.cosine or recipe.share_at_end
+    return {
+        **about,
+        "init": start.init,
+        "teachers": teachers.describe() if teachers else None,
+        "version": start.model.version,
+        "classes": len(start.model.class_names),
+        "seed": seed,
+        "recipe": {key: value for key, value in asdict(recipe).items() if key != "epochs" or stretches},
+        "images": {"train": len(train), "validation": len(validation)},
+        "validation_sha256": fingerprint(validation.images),
+        "class_weights": weights,
+        "num_processes": accelerator.num_processes,
+        "mixed_precision": accelerator.mixed_precision,
+        "compile": accelerator.state.dynamo_plugin.backend.value != "NO",
+        "channels_last": channels_last,
+        "environment": environment(accelerator.device),
+    }
+
+
+def row_of(epoch: Epoch) -> str:
+    """An epoch's line under `HEADER`."""
+    return (
+        f"{epoch['epoch']:>5} {epoch['train_loss']:>11.4f} {epoch['train_accuracy']:>10.2%} "
+        f"{epoch['validation_loss']:>9.4f} {epoch['validation_accuracy']:>8.2%} "
+        f"{epoch['validation_macro_recall']:>11.2%} {epoch['seconds']:>8.1f} {epoch['images_per_second']:>9.1f}"
+    )

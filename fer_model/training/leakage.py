@@ -1,0 +1,77 @@
+"""Has what a run begins at, or learns from, seen the run's validation images?"""
+
+from pathlib import Path
+
+from fer_model.errors import TrainingError
+from fer_model.runs import Settings, lineage, unrecorded
+from fer_model.training.warm_start import Start
+
+
+def check_validation(start: Start, run: Settings) -> str | None:
+    """Whether earlier runs may have learned this run's validation images: a warning in words, or None.
+
+    Earlier runs are all that led to the weights: those they began with, their teachers, and the teachers' own.
+
+    Args:
+        run: the "run" entry of the history that begins.
+
+    Raises:
+        TrainingError: an earlier run had the same dataset, but other validation images.
+    """
+    if start.init is None:
+        return None
+    warning = None
+    if unrecorded(start.earlier):
+        warning = (
+            f"Nothing is recorded of how {start.init['model']}, or what it learned from, was trained. If that has seen "
+            "this run's validation images, their accuracy, and the calibration, will be too good."
+        )
+    for before in (found["run"] for history in start.earlier for found in lineage(history)):
+        named_alike = _where(before["dataset"]) == _where(run["dataset"])
+        if not named_alike and _size(before) != _size(run):
+            warning = warning or (
+                f"{start.init['model']} was trained on {before['dataset']}, in part; its images may be among these."
+            )
+        elif not _within(run, before):
+            raise TrainingError(
+                f"{start.init['model']} was trained on another split of {run['dataset']} into training and validation "
+                f"images, so it has learned some of this run's validation images. {_remedy(before)}"
+            )
+        elif not named_alike and before["validation_sha256"] != run["validation_sha256"]:
+            warning = warning or (
+                f"{start.init['model']} was trained on {before['dataset']}, which may hold the same images in another "
+                "order; if so, it has learned some of this run's validation images."
+            )
+    return warning
+
+
+def _where(dataset: str) -> str:
+    """A dataset by one name only: a folder's or file's whole path, or a Hub id."""
+    return str(Path(dataset).resolve()) if Path(dataset).exists() else dataset
+
+
+def _size(run: Settings) -> tuple:
+    """By which one dataset under two names, a folder and a Hub id, is recognised."""
+    return sum(run["images"].values()), run["limit"], run["classes"]
+
+
+def _remedy(then: Settings) -> str:
+    options = [f"--seed {then['seed']}"] + ([f"--limit {then['limit']}"] if then["limit"] else [])
+    options.append(f"--set validation_fraction={then['recipe']['validation_fraction']:g}")
+    if then["recipe"]["together"]:
+        options.append("--set together=true")
+    return f"Use {' '.join(options)}, or a smaller validation_fraction."
+
+
+def _within(run: Settings, then: Settings) -> bool:
+    """Whether all validation images of `run` were ones of an earlier run too: the same, or some of them.
+
+    A smaller fraction of the same images is a part of a larger one's, and so is a split that keeps photos together
+    of one that does not (`data.splits.stratified_split`).
+    """
+    settings = [(which["seed"], *_size(which)) for which in (run, then)]
+    splits = [(which["recipe"]["validation_fraction"], which["recipe"]["together"]) for which in (run, then)]
+    if splits[0] == splits[1] and then["validation_sha256"] != run["validation_sha256"]:
+        return False
+    (fraction, together), (fraction_then, together_then) = splits
+    return settings[0] == settings[1] and fraction <= fraction_then and together >= together_then
