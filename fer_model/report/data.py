@@ -1,4 +1,4 @@
-"""Copies of photos in FER2013, and what they do to the figures."""
+"""The numbers on copies of photos in FER2013, and on what they do to accuracies."""
 
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,17 @@ PARTS_PAIRED = (
     ("Training, PublicTest", "Training, PrivateTest"),
     ("PublicTest, PublicTest", "PublicTest, PrivateTest", "PrivateTest, PrivateTest"),
 )
-"""By column, the names that data.json gives to the parts that a pair joins."""
+"""For each column, the keys in data.json of the parts that its pairs join."""
 
 
 def data_table(results: Path) -> dict[str, Any]:
-    """Copies of photos, one row a threshold; how many images are copies; what versions lose without the leaked ones."""
+    """One row a threshold; and the accuracy that versions lose without the leaked test images."""
     data = read_json(results / "data.json")
     if data is None:
         raise FERError(f"{results / 'data.json'} is not there: python -m fer_model duplicates writes it.")
-    head = ("copies", "pairs", "mirrored", "within Training", "Training with PublicTest · PrivateTest")
-    head += ("within PublicTest · between the two · within PrivateTest", "with two labels")
-    head += ("test images with one in training", "of the six classes")
+    head = ["copies", "pairs", "mirrored", "within Training", "Training with PublicTest · PrivateTest"]
+    head += ["within PublicTest · between the two · within PrivateTest", "with two labels"]
+    head += ["test images with one in training", "of the six classes"]
     near = {f"correlation ≥ {threshold}": counts for threshold, counts in data["near"].items()}
     twins = data["near"][f"{data['twin_threshold']:.2f}"]
     return {

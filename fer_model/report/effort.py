@@ -1,4 +1,4 @@
-"""What the trainings took."""
+"""The numbers on what trainings took."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from fer_model.runs import History, lineage, title, versions
 def effort_table(results: Path) -> dict[str, Any]:
     """A row for every version, and for each run on the way to it, which it began at or learned from.
 
-    A run on the way that is itself a version that stands here has its row there.
+    A run on the way that is itself one of the versions has only one row.
     """
     histories = {_title(history): history for run in versions(results) if (history := run.history())}
     shown = [history["run"] for history in histories.values()]
@@ -30,7 +30,7 @@ def effort_table(results: Path) -> dict[str, Any]:
 
 
 def _row(name: str, history: History) -> tuple[str, ...]:
-    """Of one run alone, without those before it."""
+    """The row of one run, without those before it."""
     run, epochs = history["run"], history["epochs"]
     machine = run["environment"]
     precision = {"no": "float32", "bf16": "bfloat16"}.get(run["mixed_precision"], run["mixed_precision"])

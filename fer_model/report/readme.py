@@ -1,7 +1,7 @@
 """Fills the README, the pages in docs/ and the model cards from results/.
 
-Between `<!-- NAME: python -m fer_model report -->` and `<!-- /NAME -->` stands what the template NAME makes of the
-numbers of the section NAME. A section may stand on any page, and on more than one.
+The section NAME stands between `<!-- NAME: python -m fer_model report -->` and `<!-- /NAME -->`. It is a template that
+is filled with numbers. A section may stand on any page, and on more than one.
 """
 
 import re
@@ -23,7 +23,7 @@ from fer_model.report.markdown import table
 from fer_model.runs import ROOT, Run
 
 COMMAND = "python -m fer_model report"
-"""What fills the places between the markers, as these say."""
+"""The command that every marker names."""
 
 
 def study_table(name: str, results: Path) -> dict[str, Any]:
@@ -43,7 +43,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {
     "cold start": ("cold_start.md", speed.cold_start),
     "demo": ("demo.md", speed.demo_table),
 }
-"""By name, the template and what gives its numbers."""
+"""By name, the template and the function that gives its numbers."""
 
 
 def section(name: str, results: Path) -> str:

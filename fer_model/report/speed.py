@@ -1,4 +1,4 @@
-"""How fast the demo answers and starts."""
+"""The numbers on how fast the demo answers and starts."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ from fer_model.runs import read_json
 
 
 def cold_start(results: Path) -> dict[str, Any]:
-    """How long the demo takes from its start; None where it has not been measured."""
+    """How long the demo takes to start; None where it has not been measured."""
     return {"measured": read_json(results / "cold_start.json")}
 
 
@@ -18,7 +18,7 @@ def demo_table(results: Path) -> dict[str, Any]:
     parts = read_json(results / "demo.json")
     if parts is None:
         return {"table": None}
-    kinds = {"photo": _photo_rows, "load": _load_rows, "live": _live_rows, "film": _film_rows, "memory": _memory_rows}
+    kinds = {"photo": _photo_rows, "load": _load_rows, "live": _live_rows, "film": _video_rows, "memory": _memory_rows}
     rows = [row for name, measured in parts.items() for row in kinds[name](measured)]
     machines = {f"{part['cores']} cores ({part['environment']['processor']})" for part in parts.values()}
     return {
@@ -54,8 +54,8 @@ def _live_rows(live: dict) -> Iterator[tuple[str, str]]:
         yield browser + names[way["heat_maps"]], f"{way['answers_a_second']:.1f} a second"
 
 
-def _film_rows(film: dict) -> Iterator[tuple[str, str]]:
-    yield "a second of film, 640 × 480 at 25 frames a second", f"{film['seconds_per_second_of_film']:.2f} s"
+def _video_rows(video: dict) -> Iterator[tuple[str, str]]:
+    yield "a second of video, 640 × 480 at 25 frames a second", f"{video['seconds_per_second_of_film']:.2f} s"
 
 
 def _memory_rows(memory: dict) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""What was measured of every version."""
+"""The numbers that were measured of every version."""
 
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,8 @@ def summary(results: Path) -> dict[str, Any]:
 
 def results_table(results: Path) -> dict[str, Any]:
     """One row a version, those of seven classes last; and which expectations of V2's design each one misses."""
-    head = ("", "parameters", "epochs (best)", "accuracy (95 %)", "ten crops", "PrivateTest", "without twins")
-    head += ("macro recall", "ECE", "recall " + " · ".join(EMOTIONS))
+    head = ["", "parameters", "epochs (best)", "accuracy (95 %)", "ten crops", "PrivateTest", "without twins"]
+    head += ["macro recall", "ECE", "recall " + " · ".join(EMOTIONS)]
     rows, expectations = [], []
     for run, metrics in _measured(results):
         model, history = _belonging(run, metrics)
@@ -44,8 +44,8 @@ def results_table(results: Path) -> dict[str, Any]:
 
 def unsure_table(results: Path) -> dict[str, Any]:
     """What each version's temperature and threshold do on the test images."""
-    head = ("", "temperature", "ECE before", "and after", "unsure below", "answered", "of these right")
-    head += ("of the withheld would be right",)
+    head = ["", "temperature", "ECE before", "and after", "unsure below", "answered", "of these right"]
+    head += ["of the withheld would be right"]
     rows = []
     for _, metrics in _measured(results):
         found = metrics["calibration"]
@@ -63,7 +63,7 @@ def unsure_table(results: Path) -> dict[str, Any]:
 
 
 def empty_heat_maps(results: Path) -> dict[str, Any]:
-    """How often the map of a recognised test image's own class is empty: by version, and by its worst class."""
+    """How often the heat map of a recognised test image is empty, for each version and its worst class."""
     found = []
     for _, metrics in _measured(results):
         if "heat_maps" in metrics:
@@ -76,7 +76,7 @@ def empty_heat_maps(results: Path) -> dict[str, Any]:
 
 
 def lost_without_twins(results: Path) -> list[tuple[str, str]]:
-    """Points of accuracy that versions of six classes lose without the test images that have a copy in Training."""
+    """Points of accuracy that versions of six classes lose without the leaked test images."""
     return [
         (_title(metrics), percent(metrics["accuracy"] - without["accuracy"]))
         for _, metrics in _measured(results)
