@@ -6,12 +6,12 @@
     python evaluate.py --model results/v2/models               # a folder; of seven classes results/v2-7/models
     accelerate launch --multi_gpu --num_processes 4 evaluate.py --version v2
 
-Prints the scores and writes metrics.json and visualizations/ beside a folder called models, whose model
-card it fills (for a Hub model: results/user--name, and no card; for another folder: FOLDER-evaluation).
-Runs in float32; on a CPU the same machine gives the same digits.
+It prints the scores, and writes metrics.json and visualizations/ beside a folder called models, whose card it fills.
+For a Hub model they go to results/user--name, for another folder to FOLDER-evaluation, and no card is filled.
+It runs in float32. On a CPU the same machine gives the same digits.
 """
 
-# This script has the name of the Hugging Face library `evaluate`; see fer_model/evaluation/hf_evaluate.py.
+# the Hugging Face library `evaluate` has the same name; see fer_model/evaluation/hf_evaluate.py
 
 import argparse
 import time
@@ -20,7 +20,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from fer_model import cli
-from fer_model.data.duplicates import rows_with_twin_in_train
+from fer_model.data.duplicates import leaked_rows
 from fer_model.data.splits import limited
 from fer_model.errors import FERError
 from fer_model.evaluation import measure
@@ -45,7 +45,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs="?",
         const="ten-crop",
         choices=[kind for kind in VIEWS if kind != "plain"],
-        help="also measure the average over several views of each face (default kind: ten-crop), reported apart",
+        help="also measure the average over several views of each face (without a kind: ten-crop)",
     )
     parser.add_argument(
         "--limit", type=int, metavar="N", help="only N test images: a quick try, not a result (see --output-dir)"
@@ -72,15 +72,15 @@ def main(args: argparse.Namespace) -> Metrics | None:
     test = limited(cli.load_split(args, "test", accelerator, len(model.class_names)), args.limit, seed=0)
     trained = Run.beside(source)
     history = trained.history() if trained else None
-    twins = rows_with_twin_in_train(RESULTS / "data.json", test)
+    leaked = leaked_rows(RESULTS / "data.json", test)
     started = time.perf_counter()
     logits, labels = measure.predict_all(model, test, accelerator)
     seconds = time.perf_counter() - started
-    tta = measure.over_views(model, test, accelerator, args.tta, seconds, twins) if args.tta else None
+    tta = measure.over_views(model, test, accelerator, args.tta, seconds, leaked) if args.tta else None
     if not accelerator.is_main_process:
         return None
     heat_maps = measure.mean_heat_maps(model.to(accelerator.device), test, logits)
-    scores = measure.measure(model.probabilities(logits), labels, test.usage, twins)
+    scores = measure.measure(model.probabilities(logits), labels, test.usage, leaked)
     metrics: Metrics = {
         **scores,
         "expectations": check_expectations(scores, history),
@@ -108,7 +108,7 @@ def main(args: argparse.Namespace) -> Metrics | None:
 
 
 def _check(args: argparse.Namespace, source: str, run: Run, accelerator: Accelerator) -> None:
-    """Find out before the measuring, which takes minutes, what would keep its results from being used."""
+    """Find mistakes before the measuring, which takes minutes."""
     if args.limit is not None and args.output_dir is None:
         raise FERError("--limit gives a try-out, not a result: say with --output-dir where it may go.")
     if args.push_to_hub and not run.models.is_dir():

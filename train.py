@@ -4,13 +4,12 @@
     accelerate launch --mixed_precision bf16 train.py --version v2 --channels-last --compile
     accelerate launch --multi_gpu --num_processes 4 train.py --version v2
     python train.py --version v2 --limit 512 --epochs 1 --output-dir /tmp/try      # a quick try
-    accelerate launch train.py --version v3 --init results/v3/models --lr 0.02     # go on from trained weights
-    accelerate launch train.py --version v3 --teacher results/v3/models --output-dir runs/taught    # learn from them
+    accelerate launch train.py --version v3 --init results/v3/models --lr 0.02                        # warm start
+    accelerate launch train.py --version v3 --teacher results/v3/models --output-dir runs/student     # distillation
 
-Precision, devices and processes are the launcher's (`accelerate launch --help`, `accelerate config`).
-Results go to results/VERSION: models/ (best weights by validation accuracy, config, card),
-history.json, visualizations/, and checkpoints/ for --resume. Those of seven classes, the six and
-neutral, go to results/VERSION-7.
+Precision, devices and processes are set with the launcher (`accelerate launch --help`, `accelerate config`).
+Results go to results/VERSION: models/ (best weights by validation accuracy, config, card), history.json,
+visualizations/, and checkpoints/ for --resume. Those of seven classes, the six and neutral, go to results/VERSION-7.
 """
 
 import argparse
@@ -39,7 +38,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = cli.parser("train.py", __doc__)
     cli.add_version_argument(parser, "the network and its recipe")
     parser.add_argument(
-        "--classes", type=int, choices=list(COUNTS), default=len(EMOTIONS), help="7: with neutral (default: 6)"
+        "--classes", type=int, choices=list(COUNTS), default=len(EMOTIONS), help="7 adds neutral (default: 6)"
     )
     cli.add_dataset_arguments(parser)
     parser.add_argument(
@@ -53,7 +52,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--output-dir",
         type=Path,
         metavar="DIR",
-        help="where results go; several machines must share it (default: as above, replacing what is there)",
+        help="where results go, replacing what is there; several machines must share it (default: as above)",
     )
     parser.add_argument(
         "--set",
@@ -65,25 +64,25 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--init",
         metavar="MODEL",
-        help="begin at the weights of a folder or Hub id instead of random ones: to fine-tune, or as the next cycle of "
-        "warm restarts (arXiv 1608.03983); the history keeps the runs before",
+        help="warm start: begin at the weights of a folder or Hub id, to fine-tune, or as the next cycle of warm "
+        "restarts (arXiv 1608.03983); the history keeps the earlier runs",
     )
     parser.add_argument(
         "--teacher",
         action="append",
         default=[],
         metavar="MODEL",
-        help="learn also from what this network, a folder or Hub id, says of the images (knowledge distillation, "
-        "arXiv 1503.02531); more than once for the mean of several",
+        help="distillation: learn also from the probabilities of this network, a folder or Hub id (arXiv 1503.02531); "
+        "give it more than once for the mean of several",
     )
     parser.add_argument(
-        "--teacher-share", type=cli.share, default=0.5, help="how much of the targets is theirs (default: %(default)s)"
+        "--teacher-share", type=cli.share, default=0.5, help="the teachers' share of targets (default: %(default)s)"
     )
     again = parser.add_mutually_exclusive_group()
-    again.add_argument("--resume", action="store_true", help="go on from the last finished epoch in the output folder")
+    again.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")
     again.add_argument("--overwrite", action="store_true", help="begin anew although the output folder holds a run")
     parser.add_argument("--channels-last", action="store_true", help="NHWC memory layout, which may suit the processor")
-    parser.add_argument("--compile", action="store_true", help="torch.compile: waits a minute or two, and may pay off")
+    parser.add_argument("--compile", action="store_true", help="torch.compile: takes a minute or two, and may pay off")
     parser.add_argument(
         "--threads", type=cli.positive, help="CPU threads of each process (default: the cores, shared out)"
     )
@@ -95,7 +94,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> History:
-    recipe = recipe_of(args)  # first, because a mistake in it is found at once
+    recipe = recipe_of(args)  # first, so that a mistake in it is found at once
     output_dir = args.output_dir or RESULTS / folder_name(args.version, args.classes)
     run = Run(output_dir)
     if any(Path(teacher).resolve() == run.models.resolve() for teacher in args.teacher):
@@ -105,7 +104,7 @@ def main(args: argparse.Namespace) -> History:
         output_dir, args.seed, compile=args.compile, tracker=args.tracker, threads=args.threads
     )
     if args.push_to_hub and accelerator.is_main_process:
-        prepare_push(args.push_to_hub, args.private)  # hours before it is needed
+        prepare_push(args.push_to_hub, args.private)  # now, and not after hours of training
     everything = cli.load_split(args, "train", accelerator, args.classes)
     train, validation = validation_split(
         everything, args.limit, recipe.validation_fraction, args.seed, recipe.together, accelerator.is_main_process
@@ -163,7 +162,7 @@ def main(args: argparse.Namespace) -> History:
 
 
 def recipe_of(args: argparse.Namespace) -> Recipe:
-    """The version's, with what the command line changes."""
+    """The version's recipe, with what the command line changes."""
     given = {"epochs": args.epochs, "batch_size": args.batch_size, "lr": args.lr}
     recipe = CONFIGS[args.version].recipe
     recipe = dataclasses.replace(recipe, **{key: value for key, value in given.items() if value is not None})

@@ -9,6 +9,7 @@ predict and push work wherever the package is installed; the others need a clone
 
 import argparse
 import contextlib
+import inspect
 import logging
 import sys
 from dataclasses import replace
@@ -20,46 +21,10 @@ from fer_model.errors import ImageError
 from fer_model.model.tta import VIEWS
 from fer_model.runs import RESULTS, Run, default_model, write_json
 
-
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = cli.parser("python -m fer_model", __doc__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_predict, _add_push, _add_ablation, _add_duplicates, _add_recalibrate, _add_report):
-        add(commands)
-    return parser.parse_args(argv)
-
-
-def main(argv: list[str] | None = None) -> None:
-    args = parse_args(argv)
-    args.run(args)
-
-
-def _command(commands, name: str, run, summary: str, description: str) -> argparse.ArgumentParser:
-    added = commands.add_parser(
-        name, help=summary, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    added.set_defaults(run=run)
-    return added
-
-
 # predict
 
 
-def _add_predict(commands) -> None:
-    parser = _command(
-        commands,
-        "predict",
-        _predict,
-        "recognise every face in images and videos, as a CSV table",
-        """Recognise every face in images and videos, one row a face.
-
-    python -m fer_model predict photo.jpg
-    python -m fer_model predict holiday/ "clips/*.mp4" photos.zip --every 0.5 --csv out.csv --gradcam maps/
-
-Columns: file, seconds (videos only), the face's number (largest first; empty where none was found), its box in
-pixels, the detector's score, the answer, whether the model is unsure, and the probability of each class. A file
-that cannot be read is named and left out.""",
-    )
+def _predict_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", metavar="PATH", help="images, videos, zips, folders or quoted globs")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="where the table goes (default: the terminal)")
     parser.add_argument("--gradcam", type=Path, metavar="DIR", help="also every face with its heat map, as PNG files")
@@ -67,11 +32,22 @@ that cannot be read is named and left out.""",
         "--model", metavar="PATH_OR_ID", help="folder or Hub id (default: the newest under results/, else FER_MODEL)"
     )
     parser.add_argument("--whole-picture", action="store_true", help="take each image as a face; search none")
-    parser.add_argument("--every", type=float, default=0.0, metavar="SECONDS", help="of videos (default: every frame)")
+    parser.add_argument(
+        "--every", type=float, default=0.0, metavar="SECONDS", help="between frames of a video (default: every frame)"
+    )
     parser.add_argument("--views", choices=list(VIEWS), default="plain", help="average over several views of a face")
 
 
 def _predict(args: argparse.Namespace) -> None:
+    """Recognise every face in images and videos, one row a face.
+
+        python -m fer_model predict photo.jpg
+        python -m fer_model predict holiday/ "clips/*.mp4" photos.zip --every 0.5 --csv out.csv --gradcam maps/
+
+    Columns: file, seconds (videos only), the face's number (largest first; empty where none was found), its box in
+    pixels, the detector's score, the answer, whether the model is unsure, and the probability of each class. A file
+    that cannot be read is named and left out.
+    """
     from fer_model.inference import bulk
     from fer_model.inference.pipeline import FERPipeline
 
@@ -79,7 +55,7 @@ def _predict(args: argparse.Namespace) -> None:
     files = bulk.find_files(args.paths)
     pipeline = FERPipeline.from_pretrained(args.model or default_model(RESULTS), views=args.views)
     found = bulk.items(files, args.every)
-    if args.csv:  # a bar would get between the rows on the terminal
+    if args.csv:  # on the terminal a progress bar would stand between the rows
         found = bulk.with_progress(found, files, args.every)
         args.csv.parent.mkdir(parents=True, exist_ok=True)
     table = bulk.rows(pipeline, found, whole_picture=args.whole_picture, maps=args.gradcam)
@@ -92,24 +68,19 @@ def _predict(args: argparse.Namespace) -> None:
 # push
 
 
-def _add_push(commands) -> None:
-    parser = _command(
-        commands,
-        "push",
-        _push,
-        "upload a trained model with its card and the package's wheel to the Hub",
-        """Upload weights, config, card and the package's wheel, in one commit. `hf auth login` first.
-
-    python -m fer_model push results/v3 user/name
-
-The repository is created if need be. What you have written in the card on the Hub stays.""",
-    )
+def _push_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("results", type=Path, metavar="FOLDER", help="a run's folder, such as results/v2")
     parser.add_argument("repo_id", metavar="USER/NAME", help="the repository")
-    parser.add_argument("--private", action="store_true", help="create it as a private one")
+    parser.add_argument("--private", action="store_true", help="create it as private")
 
 
 def _push(args: argparse.Namespace) -> None:
+    """Upload weights, config, card and the package's wheel to the Hub, in one commit.
+
+        python -m fer_model push results/v3 user/name      # after `hf auth login`
+
+    The repository is created if need be. What you have written in the card on the Hub stays.
+    """
     from fer_model.hub.push import push_folder, require_files
     from fer_model.model.network import FERModel
 
@@ -121,21 +92,7 @@ def _push(args: argparse.Namespace) -> None:
 # ablation
 
 
-def _add_ablation(commands) -> None:
-    parser = _command(
-        commands,
-        "ablation",
-        _ablation,
-        "train a study: what each change of a recipe is worth",
-        """What each change is worth: short trainings on equal budgets, one change at a time.
-
-    python -m fer_model ablation --list
-    python -m fer_model ablation v1-to-v2 --dataset ../shared/data/fer2013 --mixed-precision bf16
-
-This writes results/ablation/v1-to-v2.json and .png; v2-to-v3 writes results/v3/ablation.json and .png. Every row is
-one `train.py`; its command stands in the result. The same command goes on with an interrupted study. No test image is
-read. The runs go to runs/ablation and may be deleted.""",
-    )
+def _ablation_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", nargs="?", help="its name, from --list")
     parser.add_argument("--dataset", default=DEFAULT_DATASET, metavar="ID_OR_PATH", help="(default: %(default)s)")
     parser.add_argument(
@@ -157,6 +114,15 @@ read. The runs go to runs/ablation and may be deleted.""",
 
 
 def _ablation(args: argparse.Namespace) -> None:
+    """Train a study: short trainings on equal budgets, one change at a time.
+
+        python -m fer_model ablation --list
+        python -m fer_model ablation v1-to-v2 --dataset ../shared/data/fer2013 --mixed-precision bf16
+
+    This writes results/ablation/v1-to-v2.json and .png; v2-to-v3 writes results/v3/ablation.json and .png. Every row is
+    one run of train.py, whose command stands in the result. The same command resumes an interrupted study. No test
+    image is read. The runs go to runs/ablation and may be deleted.
+    """
     from fer_model.ablation.runner import run_study
     from fer_model.ablation.studies import STUDIES, listing, output_file
     from fer_model.errors import TrainingError
@@ -187,25 +153,20 @@ def _ablation(args: argparse.Namespace) -> None:
 # duplicates
 
 
-def _add_duplicates(commands) -> None:
-    parser = _command(
-        commands,
-        "duplicates",
-        _duplicates,
-        "count the copies of photos within and across FER2013's parts",
-        """FER2013 holds many photos more than once. This counts exact copies, and near-duplicates by correlation.
-
-    python -m fer_model duplicates --dataset ../shared/data/fer2013       # writes results/data.json
-
-Within and across FER2013's three parts, with how often copies carry different labels; blank images are counted as
-nobody's copies. No image is written. Two minutes on two cores.""",
-    )
+def _duplicates_arguments(parser: argparse.ArgumentParser) -> None:
     # without a default, because the usual copy on the Hub has no column `usage`
     parser.add_argument("--dataset", required=True, metavar="ID_OR_PATH", help="all of FER2013, with a column usage")
     parser.add_argument("--output", type=Path, default=RESULTS / "data.json", metavar="FILE", help="(%(default)s)")
 
 
 def _duplicates(args: argparse.Namespace) -> None:
+    """Count the copies of photos within and across FER2013's three parts.
+
+        python -m fer_model duplicates --dataset ../shared/data/fer2013       # writes results/data.json
+
+    Copies are exact ones, and near-duplicates by correlation. Those with different labels are counted too. Blank images
+    count as no copies. No image is written. It takes two minutes on two cores.
+    """
     import json
 
     from fer_model.data.duplicates import TEST_SETS, study
@@ -222,20 +183,7 @@ def _duplicates(args: argparse.Namespace) -> None:
 # recalibrate
 
 
-def _add_recalibrate(commands) -> None:
-    parser = _command(
-        commands,
-        "recalibrate",
-        _recalibrate,
-        "fit temperature and threshold anew, or store weights in float16",
-        """Fit the temperature and the threshold of a trained model on its own run's validation images.
-
-    python -m fer_model recalibrate results/v2
-    python -m fer_model recalibrate results/v3 --half      # and keep the weights in float16: half the download
-
-Training fits both by itself, and centres the layer that heat maps are made of; this does it for runs that were trained
-before it did, and for rounded weights. It needs the run's dataset.""",
-    )
+def _recalibrate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("results", type=Path, metavar="FOLDER", help="a run's folder, such as results/v2")
     parser.add_argument("--dataset", metavar="ID_OR_PATH", help="(default: the one in the run's history)")
     parser.add_argument("--half", action="store_true", help="round the weights to float16, and store them so")
@@ -243,13 +191,22 @@ before it did, and for rounded weights. It needs the run's dataset.""",
 
 
 def _recalibrate(args: argparse.Namespace) -> None:
+    """Fit the temperature and the threshold of a trained model anew, on its own run's validation images.
+
+        python -m fer_model recalibrate results/v2
+        python -m fer_model recalibrate results/v3 --half      # and keep the weights in float16: half the download
+
+    Training fits both by itself, and centres the layer that heat maps are made of. This command does it for older runs,
+    and for rounded weights. It needs the run's dataset.
+    """
     from fer_model.evaluation.plots import training_curves
     from fer_model.hub.card import write_card
     from fer_model.training.recalibrate import recalibrate
 
     run = Run(args.results)
     model = recalibrate(run, args.dataset, half=args.half, skip_corrupt=args.skip_corrupt)
-    training_curves(run.history(), run.visualizations / "training_curves.png")
+    if history := run.history():
+        training_curves(history, run.visualizations / "training_curves.png")
     write_card(run, model)
     print(f"temperature {model.temperature:.3f}, unsure below {model.unsure_below:.3f}; now measure anew: evaluate.py")
 
@@ -257,21 +214,18 @@ def _recalibrate(args: argparse.Namespace) -> None:
 # report
 
 
-def _add_report(commands) -> None:
-    parser = _command(
-        commands,
-        "report",
-        _report,
-        "bring the tables in README.md, docs/ and the model cards up to date",
-        """Fill what stands between markers in README.md, docs/ and the model cards, from the files in results/.
-
-    python -m fer_model report
-    python -m fer_model report --check     # changes nothing; exits with 1 if something is out of date""",
-    )
+def _report_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if something is out of date")
 
 
 def _report(args: argparse.Namespace) -> None:
+    """Fill the sections between markers in README.md, docs/ and the model cards, from the files in results/.
+
+        python -m fer_model report
+        python -m fer_model report --check
+
+    With --check nothing is changed, and the exit status is 1 if something is out of date.
+    """
     from fer_model.report.readme import refresh
 
     changed = refresh(check=args.check)
@@ -281,5 +235,36 @@ def _report(args: argparse.Namespace) -> None:
     print(f"rewritten: {', '.join(changed)}" if changed else "all is as in results/")
 
 
+COMMANDS = (
+    (_predict, _predict_arguments),
+    (_push, _push_arguments),
+    (_ablation, _ablation_arguments),
+    (_duplicates, _duplicates_arguments),
+    (_recalibrate, _recalibrate_arguments),
+    (_report, _report_arguments),
+)
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = cli.parser("python -m fer_model", __doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for run, add_arguments in COMMANDS:
+        help = inspect.cleandoc(run.__doc__ or "")
+        command = commands.add_parser(
+            run.__name__.removeprefix("_"),
+            help=help.splitlines()[0],
+            description=help,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.set_defaults(run=run)
+        add_arguments(command)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    args.run(args)
+
+
 if __name__ == "__main__":
-    cli.run("fer_model", main, "interrupted; the same command goes on")
+    cli.run("fer_model", main, "interrupted; run the same command again")

@@ -1,4 +1,4 @@
-"""What the command lines share: arguments, the command that repeats a run, and one sentence for a failure."""
+"""What the command lines share: arguments, the command that repeats a run, and how a failure is printed."""
 
 import argparse
 import logging
@@ -12,14 +12,14 @@ from fer_model.configs import DEFAULT_DATASET, STEPS, VERSIONS
 from fer_model.errors import FERError
 from fer_model.hub.errors import is_disk_full
 
-if TYPE_CHECKING:  # an installed package has neither: only training and measuring need them
+if TYPE_CHECKING:  # a light installation has neither accelerate nor datasets
     from accelerate import Accelerator
 
     from fer_model.data.dataset import FERData
 
 
 def parser(program: str, description: str | None) -> argparse.ArgumentParser:
-    """One whose description is printed as it is written."""
+    """A parser that prints its description as it is written."""
     return argparse.ArgumentParser(
         prog=program, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -48,7 +48,7 @@ def add_push_arguments(parser: argparse.ArgumentParser, what: str) -> None:
 
 
 def load_split(args: argparse.Namespace, split: str, accelerator: "Accelerator", classes: int) -> "FERData":
-    """The split of --dataset; one process of each machine downloads, the others read its cache."""
+    """The split of --dataset. One process of each machine downloads it, the others read its cache."""
     from fer_model.data.fer2013 import load_fer
 
     logging.basicConfig(format="%(message)s")
@@ -65,11 +65,11 @@ def load_split(args: argparse.Namespace, split: str, accelerator: "Accelerator",
 
 
 def repeat(program: Sequence[str], args: argparse.Namespace, options: Sequence[str]) -> str:
-    """The command line that repeats a run: `program`, and of `options`, in this order, those that are set.
+    """The command line that repeats a run: `program`, then those of `options` that are set.
 
     Args:
         program: the first words, such as ("python", "evaluate.py"), with the arguments that have no option.
-        options: names in `args`: a flag is set if it is true, a list gives its option for each of its values.
+        options: names in `args`. A flag is set if it is true. A list repeats its option for each value.
     """
     words = list(program)
     for name in options:
@@ -114,25 +114,26 @@ def share(text: str) -> float:
 
 
 def _version(text: str) -> str:
-    """A version; the networks that only studies need are taken, too, but not offered."""
+    """A version. The networks for the ablations are accepted too, but not listed."""
     if text not in (*VERSIONS, *STEPS):
         raise argparse.ArgumentTypeError(f"there is no version {text!r}; choose {', '.join(VERSIONS)}")
     return text
 
 
 def run(name: str, main: Callable[[], object], if_interrupted: str = "interrupted") -> None:
-    """Run a script: what is wrong outside the code ends in one sentence and exit status 2, without a traceback."""
+    """Run a script. A `FERError` or a full disk is printed without a traceback, and the exit status is 2."""
     try:
         main()
     except FERError as error:
-        # the processes of one machine fail alike; one voice is enough
+        # the processes of one machine fail alike, so one of them prints
         if os.environ.get("LOCAL_RANK", "0") == "0":
             print(f"{name}: {error}", file=sys.stderr)
         sys.exit(2)
     except Exception as error:
         if not is_disk_full(error):
             raise
-        where = f" ({error.filename})" if getattr(error, "filename", None) else ""
+        file = getattr(error, "filename", None)
+        where = f" ({file})" if file else ""
         print(f"{name}: the disk is full{where}; make room and run the same command again", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

@@ -1,25 +1,26 @@
-"""Every number of the designs, once: architectures, training recipes and the input format."""
+"""Every number of the designs: architectures, training recipes and the input format."""
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from fer_model.errors import TrainingError
 
 INPUT_SIZE = 64
-"""Height and width, in pixels, of what V1 and V2 see; see `Architecture.input_size`."""
+"""Height and width, in pixels, of V1's and V2's input; see `Architecture.input_size`."""
 
 DATA_SIZE = 48
 """Height and width, in pixels, at which faces are stored: FER2013's own.
 
-Every face passes through this size on its way to the network's, in training, in evaluation
-and in the app, so that a sharp webcam picture reaches the network as soft as its training data.
+In training, in evaluation and in the demo every face is first resized to this, then to the network's input. So a sharp
+webcam image reaches the network as soft as its training data.
 """
 
 PIXEL_MEAN = 0.5
 PIXEL_STD = 0.5
 """Pixels in [0, 1] become (x - 0.5) / 0.5, hence [-1, 1]."""
 
-TWIN = 0.95
-"""From this correlation of their pixels on, two pictures count as the same photo."""
+NEAR_DUPLICATE = 0.95
+"""From this correlation of their pixels on, two images count as the same photo."""
 
 DEFAULT_DATASET = "clip-benchmark/wds_fer2013"
 """FER2013 on the Hub, unless another is named."""
@@ -33,11 +34,11 @@ class Architecture:
     convs: tuple[int, ...]
     channel_attention: bool
     spatial_attention: bool = False
-    input_size: int = INPUT_SIZE  # pixels a side of what it is shown when it is used
+    input_size: int = INPUT_SIZE  # pixels a side of its input, in evaluation and use
     reduction: int = 16  # of Squeeze-and-Excitation
     hidden: int = 128  # units between global average pooling and the logits
     dropout: float = 0.5
-    initial: str = "he"  # random weights: "he", or "uniform", smaller ones that learn sooner (see `FERModel`)
+    initial: str = "he"  # random weights: "he", or "uniform", which are smaller and learn sooner (see `FERModel`)
 
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
@@ -68,7 +69,7 @@ _RECIPE_RANGES = {
     "focal": (0, _ANY),
     "clip": (0, _ANY),
     "ema": (0, 0.999999),
-    "size": (16, 512),  # what four halvings leave something of
+    "size": (16, 512),  # four blocks halve it four times
     "size_at_end": (16, 512),
     "share_at_end": (0, 1),
 }
@@ -77,14 +78,14 @@ _RECIPE_RANGES = {
 def _check_ranges(settings, ranges: dict[str, tuple[float, float]]) -> None:
     for name, (low, high) in ranges.items():
         value = getattr(settings, name)
-        if not low <= value <= high:  # nor for NaN
+        if not low <= value <= high:  # NaN is not, either
             bound = f"at least {low:g}" if high == _ANY else f"from {low:g} to {high:g}"
             raise TrainingError(f"{name} is {value:g}; it must be {bound}.")
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random changes of a training image; each is drawn anew for every image and epoch."""
+    """Random changes of a training image, drawn anew for every image and epoch."""
 
     flip: float = 0.5  # probability of a mirror image
     rotation: float = 15.0  # degrees, uniform in [-rotation, +rotation]
@@ -94,7 +95,7 @@ class Augmentation:
     brightness: float = 0.0  # added to pixels in [0, 1], uniform in [-b, +b]
     contrast: float = 0.0  # pixels' distance from the mean times a uniform factor in [1 - c, 1 + c]
     erasing: float = 0.0  # probability of a black rectangle (Zhong et al. 2020, arXiv 1708.04896)
-    mixup: float = 0.0  # Beta parameter of mixing two images of a batch (Zhang et al. 2018, arXiv 1710.09412)
+    mixup: float = 0.0  # Beta parameter of mixing two images of a mini-batch (Zhang et al. 2018, arXiv 1710.09412)
     cutmix: float = 0.0  # Beta parameter of pasting one into another (Yun et al. 2019, arXiv 1905.04899)
 
     def __post_init__(self):
@@ -111,18 +112,18 @@ class Recipe:
     weight_decay: float
     batch_size: int = 32  # per process
     epochs: int = 60  # at most
-    patience: int = 10  # epochs without a better validation accuracy, at the last size, before training stops
+    patience: int = 10  # epochs at the last size without a better validation accuracy, before training stops
     validation_fraction: float = 0.2
-    together: bool = False  # all copies of a photo on one side of the validation split, which leaves it fewer images
+    together: bool = False  # all copies of a photo on one side of the validation split (see `data.splits`)
     optimizer: str = "adam"  # adam (decay as an L2 term), adamw (decoupled), or sgd (Nesterov, momentum 0.9)
-    decay_weights_only: bool = False  # spare biases and BatchNorm the decay
+    decay_weights_only: bool = False  # no decay for biases and BatchNorm
     warmup: int = 0  # epochs in which the learning rate rises to `lr`
     cosine: bool = False  # let it fall to 0 over all `epochs` (Loshchilov & Hutter 2017, arXiv 1608.03983)
     weight_power: float = 1.0  # class weights are inverse frequencies to this power: 0 none, 0.5 square roots
     label_smoothing: float = 0.0  # Szegedy et al. 2016, arXiv 1512.00567
     focal: float = 0.0  # gamma of the focal loss (Lin et al. 2017, arXiv 1708.02002)
-    clip: float = 0.0  # largest norm of all gradients together; 0 for any
-    ema: float = 0.0  # decay of the weights' moving average, which is then validated and kept; 0 for none
+    clip: float = 0.0  # largest norm of all gradients together; 0 for no limit
+    ema: float = 0.0  # decay of the weights' moving average, which is then validated and saved; 0 for none
     size: int = INPUT_SIZE  # pixels a side of the training images ...
     size_at_end: int = INPUT_SIZE  # ... and, in the last `share_at_end` of all `epochs`, this
     share_at_end: float = 0.0
@@ -139,7 +140,7 @@ class Recipe:
 
     @property
     def last_size(self) -> int:
-        """Pixels a side of the training images when it ends."""
+        """Pixels a side of the training images in the last epoch."""
         return self.size_in(self.epochs)
 
 
@@ -153,7 +154,7 @@ VERSIONS = ("v1", "v2", "v3")
 """The designs."""
 
 STEPS = ("v1-four-blocks", "v2-48-pixels", "v2-48-uniform")
-"""Not designs of their own, but the steps between them that the ablations need."""
+"""Networks between the designs, for the ablations."""
 
 CONFIGS = {
     "v1": Config(
@@ -178,7 +179,7 @@ CONFIGS = {
             weight_decay=5e-4,
             batch_size=64,
             epochs=160,
-            patience=160,  # the schedule ends at a rate of zero, and every epoch of it counts
+            patience=160,  # no early stop: the schedule ends at a learning rate of 0
             validation_fraction=0.1,
             together=True,
             optimizer="sgd",
@@ -188,7 +189,7 @@ CONFIGS = {
             weight_power=0.5,
             label_smoothing=0.1,
             ema=0.999,
-            size=32,  # half as costly, and what it learns is not lost at 48
+            size=32,  # half the cost of 48, to which what it learns carries over
             size_at_end=48,
             share_at_end=0.5,
             augmentation=Augmentation(shrink=0.75, enlarge=1.1, brightness=0.1, contrast=0.2, erasing=0.4, mixup=0.2),
@@ -230,8 +231,8 @@ def changed(recipe: Recipe, assignments: list[str]) -> Recipe:
             new = {"true": True, "false": False}[value.lower()] if kinds[option] is bool else kinds[option](value)
         except (KeyError, ValueError) as error:
             raise TrainingError(f"{name} must be of the kind {kinds[option].__name__}, not {value!r}.") from error
+        change: dict[str, Any] = {option: new}
         if group:
-            recipe = replace(recipe, augmentation=replace(recipe.augmentation, **{option: new}))
-        else:
-            recipe = replace(recipe, **{option: new})
+            change = {"augmentation": replace(recipe.augmentation, **change)}
+        recipe = replace(recipe, **change)
     return recipe

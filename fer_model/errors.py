@@ -1,11 +1,11 @@
 """Errors whose message is written for the person who runs a script.
 
-The scripts print these as one sentence, without a traceback, and exit with 2.
+The scripts print it without a traceback, and exit with 2.
 """
 
 
 class FERError(Exception):
-    """Something outside the code is wrong; the message says what and what to do."""
+    """Something outside the code is wrong. The message says what, and what to do."""
 
 
 class DataError(FERError):
@@ -13,7 +13,7 @@ class DataError(FERError):
 
 
 class ImageError(FERError):
-    """A picture cannot be read, or is too large to be read safely."""
+    """An image or a video cannot be read, or is too large to be read safely."""
 
 
 class ModelError(FERError):

@@ -1,4 +1,4 @@
-"""Any picture a person or a dataset may hold -> an upright 8-bit RGB `PIL.Image`."""
+"""Any image that a person or a dataset may hold -> an upright 8-bit RGB `PIL.Image`."""
 
 import io
 from functools import lru_cache
@@ -10,35 +10,38 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from fer_model.errors import ImageError
 
 MAX_PIXELS = 50_000_000
-"""Larger pictures are refused before they are decoded: a file of 76 KB can unfold to gigabytes."""
+"""Larger images are refused before they are decoded: a file of 76 KB can unpack to gigabytes."""
 
-# What people's pictures are in. Pillow reads more, but for EPS it would start another program.
+# the formats of people's pictures; Pillow reads more, but for EPS it would start another program
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO", "PPM", "AVIF")
 
 
-def open_image(source: "str | Path | bytes | Image.Image | np.ndarray") -> Image.Image:
-    """Decode, turn upright (EXIF), flatten and convert one picture to RGB.
+ImageSource = str | Path | bytes | Image.Image | np.ndarray
+"""What `open_image` takes."""
+
+
+def open_image(source: ImageSource) -> Image.Image:
+    """Decode one image, turn it upright (EXIF), put transparency on white, and convert it to RGB.
 
     Args:
-        source: a path, the bytes of a file, a PIL image, or an array of shape (H, W), (H, W, 3) or
-            (H, W, 4): uint8 in [0, 255], or float in [0, 1]. Three channels are red, green, blue.
-            Of an animation the first frame is taken; transparency is laid on white.
+        source: a path, the bytes of a file, a PIL image, or an array of shape (H, W), (H, W, 3) or (H, W, 4): uint8 in
+            [0, 255], or float in [0, 1]. Three channels are red, green, blue. Of an animation the first frame is
+            taken.
 
     Raises:
-        ImageError: the picture is empty, unreadable, cut off, or larger than `MAX_PIXELS`.
+        ImageError: the image is empty, unreadable, cut off, or larger than `MAX_PIXELS`.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
     try:
         if isinstance(source, Image.Image):
-            return _to_rgb(source)  # inside, too: Pillow may not have decoded it yet
-        if isinstance(source, bytes):
-            if not source:
-                raise ImageError("The picture is an empty file.")
-            source = io.BytesIO(source)
-        elif not Path(source).is_file():
+            return _to_rgb(source)  # may fail too: Pillow may not have decoded it yet
+        if source == b"":
+            raise ImageError("The picture is an empty file.")
+        if not isinstance(source, bytes) and not Path(source).is_file():
             raise ImageError(f"There is no file {str(source)!r}.")
-        with Image.open(source, formats=_readable_formats()) as image:
+        file = io.BytesIO(source) if isinstance(source, bytes) else source
+        with Image.open(file, formats=_readable_formats()) as image:
             return _to_rgb(image)
     except UnidentifiedImageError as error:
         raise ImageError("The file is not a picture in a format that can be read (JPEG, PNG, WebP, …).") from error
@@ -51,14 +54,14 @@ def open_image(source: "str | Path | bytes | Image.Image | np.ndarray") -> Image
 
 
 def shrunk(image: Image.Image, side: int) -> Image.Image:
-    """The image, made smaller where its longer side has more than so many pixels."""
+    """The image, shrunk where its longer side has more than `side` pixels."""
     scale = min(side / max(image.size), 1.0)
     return image if scale == 1.0 else image.resize([max(1, round(length * scale)) for length in image.size])
 
 
 @lru_cache(maxsize=1)
 def _readable_formats() -> tuple[str, ...]:
-    """Those of `_FORMATS` that this build of Pillow reads; it may come without AVIF or WebP."""
+    """Those of `_FORMATS` that this build of Pillow reads. Some come without AVIF or WebP."""
     Image.init()
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
@@ -94,7 +97,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _from_deep_grey(image: Image.Image) -> Image.Image:
-    """Grey of 16 or 32 bits; Pillow's own conversion would clip it to white."""
+    """Grey of 16 or 32 bits, which Pillow's own conversion would clip to white."""
     values = np.asarray(image).astype(np.float64)
     if image.mode == "F" or values.min() < 0:  # no fixed range: stretch from the darkest to the brightest
         low, high = values.min(), values.max()

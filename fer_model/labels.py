@@ -1,15 +1,15 @@
-"""The six expressions, neutral as a seventh, their order, and the names other datasets use for them.
+"""The classes: six expressions, neutral as a seventh, their order, and their names in other datasets.
 
-This is the only place that knows the order of the classes.
+No other file knows the order of the classes.
 """
 
 EMOTIONS = ("happiness", "surprise", "sadness", "anger", "disgust", "fear")
-"""Class names; a name's position is its index in logits, labels and confusion matrices."""
+"""Class names. A name's position is its index in logits, labels and confusion matrices."""
 
 NEUTRAL = "neutral"
 
 EMOTIONS_WITH_NEUTRAL = (*EMOTIONS, NEUTRAL)
-"""The same for a model of seven classes; the first six have the same index in both."""
+"""The same for a model of seven classes. The first six have the same index in both."""
 
 LABEL2ID = {name: index for index, name in enumerate(EMOTIONS_WITH_NEUTRAL)}
 
@@ -17,7 +17,7 @@ COUNTS = {6: "six", 7: "seven"}
 """How many classes a model may have, and the word for it."""
 
 DROPPED = (NEUTRAL, "contempt")
-"""Expressions that some datasets hold and the six are not; their images are left out, neutral only of six classes."""
+"""Expressions of some datasets that are not among the six. Their images are left out; with seven, neutral stays."""
 
 _ALIASES = {
     "happiness": ("happy", "joy", "joyful", "smile", "smiling"),
@@ -44,10 +44,10 @@ def class_names(count: int) -> tuple[str, ...]:
 
 
 def canonical_name(name: str) -> str | None:
-    """The class a dataset's `name` stands for, e.g. "Angry" -> "anger".
+    """The class that a dataset's `name` stands for, such as "anger" for "Angry".
 
-    Returns one of `EMOTIONS` or `DROPPED`, or None when the name is unknown.
-    Case, surrounding blanks and a leading number ("0_angry", "3-Happy") do not count.
+    It is one of `EMOTIONS` or `DROPPED`, or None when the name is unknown. Case, surrounding blanks and a leading
+    number ("0_angry", "3-Happy") make no difference.
     """
     word = name.strip().lower().lstrip("0123456789").strip(" _-.:")
     return _CANONICAL.get(word)

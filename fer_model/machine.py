@@ -1,4 +1,4 @@
-"""The machine a program uses: its cores, its memory, and how it is described beside the figures."""
+"""The machine that a program runs on: its cores, its memory, and its description beside the figures."""
 
 import ctypes
 import os
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-if TYPE_CHECKING:  # the Space, which reads this too, loads no accelerate
+if TYPE_CHECKING:  # the Space uses this file too, and loads no accelerate
     from accelerate import Accelerator
 
 
 def share_cores(accelerator: "Accelerator", threads: int | None = None) -> None:
     """Give each CPU process `threads` threads, by default its share of the cores.
 
-    `accelerate launch` leaves a process one thread unless told otherwise, and the other cores idle.
+    `accelerate launch` gives a process one thread unless told otherwise, and leaves the other cores idle.
     """
     if threads is None and accelerator.device.type == "cpu":
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -27,7 +27,7 @@ def share_cores(accelerator: "Accelerator", threads: int | None = None) -> None:
 
 
 def warn_of_slow_precision(accelerator: "Accelerator") -> None:
-    """Say so where bfloat16, which is to make training faster, makes it many times slower (18 times, seen on AVX2)."""
+    """Say so where bfloat16 makes training many times slower instead of faster (18 times, seen on AVX2)."""
     emulated = torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "NO AVX", "AVX2")
     if accelerator.mixed_precision == "bf16" and accelerator.device.type == "cpu" and emulated:
         accelerator.print(
@@ -53,7 +53,7 @@ def environment(device: torch.device) -> dict:
     }
 
 
-# What follows tells glibc how to deal with memory (mallopt(3)); with another C library nothing happens.
+# what follows sets options of glibc's malloc, see mallopt(3); with another C library nothing happens
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # as in glibc's malloc.h
 
@@ -61,8 +61,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # as in glibc's mallo
 def share_arenas(count: int = 2) -> None:
     """Let all threads allocate from `count` arenas, for a server; call it before threads start.
 
-    By default each thread gets one of its own, up to eight a core, and keeps what it has freed. Requests are answered
-    by whichever thread is free, so memory would grow for hours: by about 100 MB in 1,000 photos, measured on two cores
+    By default each thread has its own, up to eight a core, and keeps what it has freed. Any free thread answers a
+    request, so memory would grow for hours: by about 100 MB in 1,000 photos, measured on two cores
     (`python scripts/demo_speed.py --only memory`, before and after).
     """
     _set({_M_ARENA_MAX: count})
@@ -71,10 +71,10 @@ def share_arenas(count: int = 2) -> None:
 def keep_freed_memory() -> None:
     """Keep freed memory for the next batch, for a program that works through batches and ends.
 
-    By default every large tensor goes back to the kernel, which then clears each page of the next one; what that
-    costs: scripts/memory_speed.py.
+    By default every large tensor goes back to the kernel, which then clears each page of the next one.
+    scripts/memory_speed.py measures what that costs.
     """
-    _set({_M_TRIM_THRESHOLD: -1, _M_MMAP_MAX: 0})  # never give back, nor take large blocks one by one
+    _set({_M_TRIM_THRESHOLD: -1, _M_MMAP_MAX: 0})  # give nothing back, and map no large block by itself
 
 
 def _set(options: dict[int, int]) -> None:

@@ -1,7 +1,7 @@
 """A run's folder: its files, its histories, and which runs led to its weights.
 
-A run is one training. Its folder, results/v3 say, holds models/ (weights, config, card), history.json, metrics.json,
-visualizations/, and checkpoints/ for --resume. Nothing else joins these paths or reads these two files.
+A run is one training. Its folder, such as results/v3, holds models/ (weights, config, card), history.json,
+metrics.json, visualizations/, and checkpoints/ for --resume. No other file joins these paths or reads these two.
 """
 
 import json
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 """The repository, in a clone."""
 
 RESULTS = Path("results")
-"""Where runs go, seen from the folder in which a script is started."""
+"""Where runs go, relative to the folder in which a script is started."""
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -28,19 +28,24 @@ CARD_FILE = "README.md"
 
 
 class Origin(TypedDict):
-    """Weights that a run began at or learned from: a folder or Hub id, and the digest of what it held."""
+    """Weights that a run began at or learned from: a folder or Hub id, and the model's digest."""
 
     model: str
     sha256: str
 
 
-class Settings(TypedDict):
-    """How a run was started: the entry "run" of history.json."""
+class About(TypedDict):
+    """Where a run's images come from, and the command that repeats it."""
 
     command: str
     dataset: str
     dataset_revision: str | None
     limit: int | None
+
+
+class Settings(About):
+    """How a run was started: the entry "run" of history.json."""
+
     init: Origin | None
     teachers: NotRequired[dict[str, Any] | None]
     version: str
@@ -57,15 +62,25 @@ class Settings(TypedDict):
     environment: dict[str, Any]
 
 
-class Epoch(TypedDict):
-    """One row of a history; losses as the recipe defines them, accuracies and recalls in [0, 1]."""
+class TrainingScores(TypedDict):
+    """Of an epoch's training images, as they were shown. The loss is the recipe's, the accuracy lies in [0, 1]."""
 
-    epoch: int
     train_loss: float
     train_accuracy: float
+
+
+class ValidationScores(TypedDict):
+    """Of an epoch's validation images. The loss is the weighted cross-entropy; the others lie in [0, 1]."""
+
     validation_loss: float
     validation_accuracy: float
     validation_macro_recall: float
+
+
+class Epoch(TrainingScores, ValidationScores):
+    """One row of a history."""
+
+    epoch: int
     seconds: float
     images_per_second: float
     learning_rate: float
@@ -73,19 +88,24 @@ class Epoch(TypedDict):
     training_flops: float
 
 
-class History(TypedDict):
-    """history.json. Those under "earlier", oldest first, and "taught_by" led to the weights it began at or learned."""
+class Ancestry(TypedDict):
+    """The histories that led to a run's first weights, oldest first, and the same for each of its teachers."""
+
+    earlier: NotRequired[list["History"]]
+    taught_by: NotRequired[list[list["History"]]]
+
+
+class History(Ancestry):
+    """history.json."""
 
     run: Settings
     epochs: list[Epoch]
     best_epoch: int
     stopped: str | None
-    earlier: NotRequired[list["History"]]
-    taught_by: NotRequired[list[list["History"]]]
 
 
 class Scores(TypedDict):
-    """What `FERMetric` computes, of a test set or a part of it."""
+    """What `FERMetric` computes, for a test set or a part of it."""
 
     n: int
     accuracy: float
@@ -97,15 +117,28 @@ class Scores(TypedDict):
     confusion_matrix: list[list[int]]
 
 
-class Metrics(Scores):
-    """metrics.json, as `evaluate.py` writes it; older ones lack some entries."""
+class ScoresByPart(Scores):
+    """The same, also for PrivateTest, and for the images without a near-duplicate in the training set."""
 
     private_test: Scores | None
     without_twins: NotRequired[Scores | None]
+
+
+class ViewScores(ScoresByPart):
+    """The scores of the average over several views of each face, and its cost relative to one view."""
+
+    views: str
+    passes: int
+    times_the_seconds_of_plain: float
+
+
+class Metrics(ScoresByPart):
+    """metrics.json, as evaluate.py writes it. Older files lack some entries."""
+
     expectations: dict[str, dict[str, Any]] | None
     calibration: dict[str, Any]
     heat_maps: NotRequired[dict[str, dict[str, int]]]
-    tta: NotRequired[dict[str, Any] | None]
+    tta: NotRequired[ViewScores | None]
     model: str
     version: str
     model_sha256: str
@@ -116,7 +149,7 @@ class Metrics(Scores):
 
 @dataclass(frozen=True)
 class Run:
-    """The folder of a run, and where in it everything lies. What is not there yet may be asked for, too."""
+    """The folder of a run, and the paths in it, whether they exist yet or not."""
 
     folder: Path
 
@@ -153,7 +186,7 @@ class Run:
 
     @classmethod
     def beside(cls, source: str | Path) -> "Run | None":
-        """The run that made a model's folder; None for a Hub id, and for a folder that is not called models."""
+        """The run of a model's folder; None for a Hub id, and for a folder that is not called models."""
         folder = Path(source)
         if not folder.is_dir() or folder.resolve().name != "models":
             return None
@@ -161,7 +194,7 @@ class Run:
 
     @classmethod
     def measuring(cls, source: str) -> "Run":
-        """Where the figures of a model go: beside it, or, of a Hub id, into results/user--name."""
+        """Where the figures of a model go: beside its folder, or into results/user--name for a Hub id."""
         folder = Path(source)
         if not folder.is_dir():
             return cls(RESULTS / source.replace("/", "--"))
@@ -174,7 +207,7 @@ def read_json(file: Path) -> Any:
 
 
 def write_json(file: Path, content: Any) -> None:
-    """Write beside, then rename: a reader never sees half of it."""
+    """Write beside, then rename, so that a reader never sees half of it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(file.name + ".writing")
     temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -185,24 +218,24 @@ def write_json(file: Path, content: Any) -> None:
 
 
 def folder_name(version: str, classes: int) -> str:
-    """What a version's folder under results/ is called: "v3"; of seven classes "v3-7"."""
+    """The name of a version's folder under results/: "v3", or "v3-7" for seven classes."""
     return version if classes == len(EMOTIONS) else f"{version}-{classes}"
 
 
 def title(version: str, classes: int) -> str:
-    """What people call a version: "V3", or "V3, seven classes"."""
+    """A version's name in texts: "V3", or "V3, seven classes"."""
     return version.upper() if classes == len(EMOTIONS) else f"{version.upper()}, {COUNTS[classes]} classes"
 
 
 def versions(results: Path) -> Iterator[Run]:
-    """The runs of all versions, those of seven classes last. Whether they are there, is for the caller to see."""
+    """The runs of all versions, those of seven classes last. They need not exist."""
     for classes in COUNTS:
         for version in CONFIGS:
             yield Run(results / folder_name(version, classes))
 
 
 def trained_models(results: Path) -> list[str]:
-    """The folders of all versions of six classes under `results` that have weights, the newest version first."""
+    """The folders of weights of six classes under `results`, the newest version first."""
     found = {}
     for weights in results.glob(f"*/models/{WEIGHTS_FILE}"):
         if match := re.fullmatch(r"v(\d+)", weights.parts[-3]):
@@ -230,12 +263,12 @@ def default_model(results: Path) -> str:
 
 
 def all_epochs(history: History) -> list[Epoch]:
-    """The epochs of the runs that led to this one's first weights, then its own."""
+    """The epochs of the runs that led to this run's first weights, then its own."""
     return [epoch for run in (*history["earlier"], history) for epoch in run["epochs"]]
 
 
 def lineage(history: History) -> Iterator[History]:
-    """The history, and those of all runs that its weights began with or learned from, however long ago."""
+    """The history, and those of all runs that its weights began at or learned from, however long ago."""
     yield history
     taught = (run for teacher in history.get("taught_by", []) for run in teacher)
     for run in (*history.get("earlier", []), *taught):
@@ -243,26 +276,19 @@ def lineage(history: History) -> Iterator[History]:
 
 
 def teachers(history: History) -> list[History | None]:
-    """The history of each network that the run learned from, with those it began with; None where it is not known."""
+    """The history of each teacher, with its own "earlier" ones; None where it was not recorded."""
     return [{**runs[-1], "earlier": runs[:-1]} if runs else None for runs in history.get("taught_by", [])]
 
 
-def unrecorded(histories: list[History]) -> bool:
-    """Whether runs, oldest first, began at weights or had a teacher of whose training nothing is recorded."""
-    if not histories or histories[0]["run"]["init"]:
-        return True
-    return any(unrecorded(teacher) for run in histories for teacher in run.get("taught_by", []))
-
-
 def length(history: History) -> str:
-    """How many epochs led to the run's last weights: "16", or "16 + 20" for a second run that began at the first."""
+    """How many epochs led to the run's weights: "16", or "16 + 20" for a run that began at another's weights."""
     return " + ".join(str(len(run["epochs"])) for run in (*history["earlier"], history))
 
 
 def earlier(models: str, digest: str) -> list[History]:
-    """The histories that led to the weights in a run's folder `models`, oldest first; none where nothing was recorded.
+    """The histories that led to the weights in the folder `models`, oldest first; none where nothing was recorded.
 
-    A run that was killed before it replaced the weights it had begun with, `digest`, has not led to them.
+    The folder's own run has not led to them if it was killed while they were still its first weights, `digest`.
     """
     run = Run.beside(models)
     history = run.history() if run else None

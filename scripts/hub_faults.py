@@ -1,4 +1,4 @@
-"""What every fault of the Hub prints: plays the tests' cases over HTTP on 127.0.0.1 and writes docs/hub_faults.md.
+"""Plays the tests' faults of the Hub over HTTP on 127.0.0.1, and writes what each prints into docs/hub_faults.md.
 
 python scripts/hub_faults.py
 """
@@ -14,8 +14,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 temporary = tempfile.TemporaryDirectory()
 os.environ["HF_HOME"] = temporary.name
 
-from helpers.hub_cases import CASES, play_all
-from helpers.hub_server import running_hub
+from helpers.hub.cases import CASES, Stage
+from helpers.hub.server import running_hub
 
 COMMANDS = {
     "pull": "python evaluate.py --model USER/NAME",
@@ -26,7 +26,7 @@ COMMANDS = {
 
 def main() -> None:
     with running_hub() as hub:
-        outcomes = play_all(hub, Path(temporary.name) / "cases")
+        outcomes = Stage(hub, Path(temporary.name) / "cases").play_all()
     lines = [
         "# When the Hub fails",
         "",
@@ -37,14 +37,14 @@ def main() -> None:
         lines += ["", f"## `{command}`", "", "| fault | says |", "|---|---|"]
         for name, case in CASES.items():
             if case.does == what:
-                lines.append(f"| {name.split(', ')[1]} | {last_words(outcomes[name].first.stderr, hub.url)} |")
+                lines.append(f"| {name.split(', ')[1]} | {last_words(outcomes[name].done.stderr, hub.url)} |")
     (ROOT / "docs" / "hub_faults.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("written: docs/hub_faults.md")
 
 
 def last_words(stderr: str, url: str) -> str:
-    """The script's own sentence, with this run's names and addresses replaced by a user's."""
-    said = re.search(r"^(?:fer_model|evaluate\.py): (.*)", stderr, re.DOTALL | re.MULTILINE)[1].strip()
+    """The script's own sentence, with a user's names and addresses instead of this run's."""
+    said = re.split(r"^(?:fer_model|evaluate\.py): ", stderr, maxsplit=1, flags=re.MULTILINE)[1].strip()
     said = re.sub(r"tester/[\w-]+/(results|cache)", r"\1", said.replace(f"{temporary.name}/cases/", ""))
     said = re.sub(r"tester/[\w-]+", "USER/NAME", said.replace(url, "https://huggingface.co"))
     return re.sub(r"\s+", " ", said.replace("http://127.0.0.1:9", "https://huggingface.co").replace("|", "\\|"))

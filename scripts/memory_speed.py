@@ -1,9 +1,9 @@
-"""How much time is saved by keeping freed memory (`allocator.keep_freed_memory`), with and without it side by side.
+"""How much time is saved by keeping freed memory (`machine.keep_freed_memory`), with and without it side by side.
 
     python scripts/memory_speed.py                # writes results/memory_speed.json
 
-Each round starts a process with it and one without, in float32 on the CPU: V3 answers batches of 128 images, as in
-evaluate.py, and takes training steps of 64. The faces are noise, and medians over all rounds count.
+Each round starts a process with it and one without, in float32 on the CPU. V3 answers mini-batches of 128 images, as in
+evaluate.py, and takes training steps of 64. The faces are noise. The figures are medians over all rounds.
 """
 
 import argparse
@@ -24,21 +24,18 @@ from tqdm import tqdm
 from fer_model.configs import CONFIGS, DATA_SIZE
 from fer_model.evaluation.predict import EVALUATION_BATCH
 from fer_model.labels import EMOTIONS
-from fer_model.machine import (
-    environment,
-    keep_freed_memory,
-)
+from fer_model.machine import environment, keep_freed_memory
 from fer_model.model.network import FERModel
 from fer_model.model.preprocess import preprocess
 
 BATCHES = 5
-"""Of each kind in a process, after an uncounted one."""
+"""Mini-batches of each kind in a process, after one that does not count."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--one", choices=("keep", "give-back"), help=argparse.SUPPRESS)  # what each process is told
+    parser.add_argument("--one", choices=("keep", "give-back"), help=argparse.SUPPRESS)  # for a round's processes
     args = parser.parse_args()
     if args.one:
         print(json.dumps(one_process(keep=args.one == "keep")))
@@ -68,7 +65,7 @@ def main() -> None:
 
 
 def one_process(keep: bool) -> dict[str, list[float]]:
-    """Seconds of every batch of either kind."""
+    """Seconds of every mini-batch, by kind."""
     if keep:
         keep_freed_memory()
     model, batch = FERModel(version="v3"), CONFIGS["v3"].recipe.batch_size

@@ -1,10 +1,11 @@
-"""How long an image takes to learn from, for every version and image size it was trained at, side by side.
+"""How long training takes for each image, for every version and image size it was trained at, side by side.
 
     python scripts/training_speed.py                     # writes results/training_speed.json
-    accelerate launch --mixed_precision bf16 scripts/training_speed.py --compile    # on other terms
+    accelerate launch --mixed_precision bf16 scripts/training_speed.py --compile    # with other settings
 
-Each round takes a few training steps of every kind in turn, so that what else the machine does hits all alike; the
-medians over all rounds count. Steps are the training's own, augmentation and optimizer included; the faces are noise.
+Each round takes a few training steps of every kind in turn, so that whatever else the machine does slows all alike. The
+figures are medians over all rounds. The steps are those of a training, with augmentation and optimizer. The faces are
+noise.
 """
 
 import argparse
@@ -27,26 +28,23 @@ from fer_model.machine import environment
 from fer_model.model.network import FERModel
 from fer_model.training.fit import make_accelerator
 from fer_model.training.optim import make_average, make_optimizer, make_schedule
-from fer_model.training.step import (
-    Step,
-    forward_flops,
-)
+from fer_model.training.step import Step, forward_flops
 
 SIZES = {"v1": (64,), "v2": (64,), "v3": (32, 48)}
-"""Pixels a side at which the trainings whose histories are in results/ showed their images."""
+"""Pixels a side of the training images in the histories in results/."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--compile", action="store_true", help="torch.compile, as train.py has it")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=4, metavar="N", help="a kind and round (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=4, metavar="N", help="of a kind in a round (default: %(default)s)")
     args = parser.parse_args()
     kinds = [(version, size) for version, sizes in SIZES.items() for size in sizes]
     seconds = {kind: [] for kind in kinds}
     with tempfile.TemporaryDirectory() as folder:
         accelerator = make_accelerator(Path(folder), 0, compile=args.compile)
-        # one step of each comes first, uncounted: it allocates, and compiles
+        # the first step of each does not count: it allocates, and compiles
         steps = {kind: _prepared(*kind, accelerator) for kind in tqdm(kinds, desc="warming up", unit="kind")}
         for _ in tqdm(range(args.rounds), desc="measuring", unit="round"):
             for kind, step in steps.items():
@@ -79,7 +77,7 @@ def _command(precision: str, args: argparse.Namespace) -> str:
 
 
 def _prepared(version: str, size: int, accelerator):
-    """A function that takes one training step, on a batch that stays the same, and returns its seconds."""
+    """A function that takes one training step, always on the same mini-batch, and returns its seconds."""
     recipe = CONFIGS[version].recipe
     model = FERModel(version=version).to(memory_format=torch.channels_last)
     model, optimizer = accelerator.prepare(model, make_optimizer(model, recipe))
@@ -96,7 +94,7 @@ def _prepared(version: str, size: int, accelerator):
 
     def take() -> float:
         started = time.perf_counter()
-        step(faces, labels, indices, accelerator)[0].sum().item()  # waits for a device that works on its own time
+        step(faces, labels, indices, accelerator)[0].sum().item()  # waits until the device is done
         return time.perf_counter() - started
 
     take()

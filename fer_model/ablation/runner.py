@@ -1,7 +1,7 @@
-"""Trains the rows of a study, one `train.py` each, and writes and draws what came out.
+"""Trains the rows of a study, one `train.py` each, and writes and plots the result.
 
-Interrupted studies go on where they were: a row that stands in the result is not trained again unless its command,
-network or recipe has changed since. Validation accuracy only: no test image is read.
+An interrupted study is resumed: a row of the result is trained again only if its command, network or recipe has
+changed. No test image is read, so all accuracies are those of validation images.
 """
 
 import hashlib
@@ -33,18 +33,18 @@ def run_study(
     precision: str = "no",
     jobs: int = 1,
 ) -> dict[str, Any]:
-    """Train every row that is not done yet; write and return what came out.
+    """Train every row that is not done yet; write and return the result.
 
     Args:
-        folder: where the runs go, one folder a row. output: the JSON file, rewritten after every row, and with it
-            the picture of the same name.
+        folder: where the runs go, one folder a row.
+        output: the JSON file. It and the plot of the same name are rewritten after every row.
         options: more arguments for every train.py.
-        command: what repeats the study, for the result.
-        precision: of the training, as `accelerate launch --mixed_precision` has it.
+        command: the command that repeats the study, for the result.
+        precision: of the trainings, a value of `accelerate launch --mixed_precision`.
         jobs: how many rows are trained at once.
 
     Raises:
-        TrainingError: a training failed, or `output` holds rows, and none of them is this study's.
+        TrainingError: a training failed, or none of the rows in `output` is this study's.
     """
     output = output.resolve()
     commands = [_command(study, row, dataset, options) for row in study.rows]
@@ -97,14 +97,14 @@ def run_study(
         missing = [pool.submit(train, index) for index, key in enumerate(keys) if key not in known]
         try:
             for done in as_completed(missing):
-                if done.exception() is None:  # also of those that ran beside one that failed
+                if done.exception() is None:  # rows that ran beside one that failed are kept too
                     known[done.result()["key"]] = done.result()
                     write()
         except BaseException:  # Ctrl-C
             failed.set()
             raise
     for done in missing:
-        done.result()  # raises the first failure; what it kept from beginning comes after it
+        done.result()  # raises the first failure; rows that were not begun come after it
     return write()
 
 
@@ -115,25 +115,25 @@ def _command(study: Study, row: Row, dataset: str, options: list[str]) -> list[s
 
 
 def _key(precision: str, command: list[str], row: Row) -> str:
-    """Names a row by all that decides its figures, so that it is never shown with another one's."""
+    """A digest of all that decides a row's figures, so that it is never shown with another row's."""
     config = CONFIGS[row.arguments[row.arguments.index("--version") + 1]]
     everything = json.dumps([precision, command, asdict(config)])
     return hashlib.sha256(everything.encode()).hexdigest()[:12]
 
 
 def _typed(precision: str, command: list[str]) -> str:
-    """A row's training as one would type it, on any machine."""
+    """The command of a row's training, for any machine."""
     return shlex.join(["accelerate", "launch", "--num_processes", "1", "--mixed_precision", precision, *command])
 
 
 def _trained(row: Row, command: list[str], dataset: str, folder: Path, precision: str) -> History:
-    """The history of the row's training in `folder`, after what is missing of it."""
+    """The history of the row's training in `folder`, which is finished first if need be."""
     run = Run(folder)
     history = run.history()
     if history is None or history["stopped"] is None:
         launcher = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1"]
         launcher += ["--num_machines", "1", "--mixed_precision", precision, "--dynamo_backend", "no"]
-        # train.py is started in the repository, whatever folder this is called from
+        # train.py is started in the repository, so the dataset's path must not be relative
         here = [str(Path(word).resolve()) if word == dataset and Path(word).exists() else word for word in command]
         done = subprocess.run([*launcher, *here, "--output-dir", str(folder), "--resume"], cwd=ROOT, check=False)
         history = run.history()

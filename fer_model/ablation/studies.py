@@ -17,7 +17,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Study:
-    """Rows on one budget: so many epochs over so many images (None: all), with some arguments in common."""
+    """Rows on one budget: epochs over `limit` images (None: all). All have `arguments` in common."""
 
     question: str
     epochs: int
@@ -30,7 +30,7 @@ def _row(name: str, arguments: str) -> Row:
     return Row(name, tuple(shlex.split(arguments)))
 
 
-# V2's options that V3 changes, in the order in which the study gives them up
+# V2's options that V3 changes, in the order in which the study changes them
 _V3_STEPS = (
     (
         "SGD with Nesterov momentum and a rate of 0.05, in batches of 64",
@@ -50,7 +50,7 @@ _V3_STEPS = (
 
 
 def _v2_to_v3() -> tuple[Row, ...]:
-    """V2; V3's network with V2's recipe; and from there V3's recipe, option by option."""
+    """From V2 to V3's network with V2's recipe, and from there to V3's recipe, option by option."""
     kept = [name for _, names in _V3_STEPS for name in names]
     rows = [
         _row("V2 as designed", "--version v2"),
@@ -76,7 +76,7 @@ def _v2_to_v3() -> tuple[Row, ...]:
 
 
 def _options_of_v2(names: list[str]) -> list[str]:
-    """Arguments that give V3's recipe V2's values of some options."""
+    """Arguments that set some options of V3's recipe to V2's values."""
     theirs, ours = (_options(version) for version in ("v2-48-pixels", "v3"))
     return [word for name in names if theirs[name] != ours[name] for word in ("--set", f"{name}={theirs[name]}")]
 
@@ -90,7 +90,7 @@ def _options(version: str) -> dict:
 STUDIES = {
     "v1-to-v2": Study(
         "From V1 to V2, one change at a time, each on top of those before it",
-        epochs=16,  # networks of four blocks begin slowly
+        epochs=16,  # networks of four blocks learn slowly at first
         limit=8000,
         rows=(
             _row("V1 as designed", "--version v1"),
@@ -139,7 +139,7 @@ def output_file(name: str) -> Path:
 
 
 def listing() -> str:
-    """The studies and their rows, for people."""
+    """The studies and their rows, as text."""
     lines = []
     for name, study in STUDIES.items():
         lines.append(f"{name}: {study.question} ({study.epochs} epochs, {study.limit or 'all'} images)")

@@ -1,4 +1,4 @@
-"""What a study found."""
+"""The numbers that a study found, for its table and the sentences below it."""
 
 import math
 from collections import defaultdict
@@ -10,13 +10,13 @@ from fer_model.labels import EMOTIONS
 from fer_model.runs import read_json
 
 ONE_ANSWER = 1 / len(EMOTIONS) + 0.005
-"""Up to this macro recall a network gives one answer to all but a few images: alone it would be 1 / 6."""
+"""Up to this macro recall a network gives almost all images one answer. With one for all it would be 1 / 6."""
 
 HEAD = ("", "accuracy", "macro recall", "epochs with one answer for all", "FLOPs", "minutes")
 
 
 def found(name: str, results: Path) -> dict[str, Any]:
-    """One row a training, with the epoch of its best validation accuracy, and the numbers for the sentences below.
+    """One row a training, in the epoch of its best validation accuracy, and the numbers for the sentences below.
 
     Args:
         results: the folder results/ of a clone.
@@ -55,12 +55,12 @@ def _row(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _two_standard_errors(images: int) -> str:
-    """Of the difference between two accuracies of 50 %, in points: how far rows may differ by the choice of images."""
+    """Two standard errors of the difference between two accuracies of 50 %, in points, for so many images."""
     return f"{200 * math.sqrt(2 * 0.25 / images):.1f}"
 
 
 def _apart(name: str, rows: list[dict[str, Any]]) -> str | None:
-    """The largest difference, in points, between trainings that differ in their seeds alone; None without such."""
+    """The largest difference, in points, between trainings that differ only in their seed; None without such."""
     same = defaultdict(list)
     arguments = {row.name: row.arguments for row in STUDIES[name].rows}
     for row in rows:

@@ -1,7 +1,7 @@
-"""From stored faces to network input, on whole batches: the deterministic way and the random one.
+"""Random changes of training images, on whole mini-batches, and mixtures of two of them.
 
-Training:    normalise(mix(augment(resize(faces))))
-Evaluation and the app:  preprocess(faces) = normalise(resize(faces))
+Training:                 normalise(mix(augment(resize(faces))))
+Evaluation and the demo:  normalise(resize(faces)) = preprocess(faces)
 """
 
 import math
@@ -17,9 +17,9 @@ from fer_model.configs import Augmentation
 def augment(images: Tensor, settings: Augmentation) -> Tensor:
     """Change every image of (B, 1, H, W) in [0, 1] by its own random amounts; the result is in [0, 1] too.
 
-    Mirror, zoom, rotation and shift are one bilinear sampling; what comes in from outside the image is
-    black (0), as in torchvision's `RandomAffine`. Then contrast and brightness, then erasing. Uses the
-    default random generator of the images' device, and none of it for what `settings` leave out.
+    Mirror, zoom, rotation and shift are one bilinear sampling. Outside the image everything is black (0), as in
+    torchvision's `RandomAffine`. Then come contrast and brightness, then erasing. Numbers come from the default
+    random generator of the images' device; changes that `settings` leave out draw none.
     """
     count, device = len(images), images.device
 
@@ -50,7 +50,7 @@ def augment(images: Tensor, settings: Augmentation) -> Tensor:
 
 
 def erase(images: Tensor, probability: float) -> Tensor:
-    """Blacken one rectangle in some images: 2 to 33 % of the area, sides up to 1 : 3.3, anywhere in the image.
+    """Blacken one rectangle in some images: 2 to 33 % of the area, sides up to 1 : 3.3, at any place.
 
     Random Erasing, Zhong et al. 2020, https://arxiv.org/abs/1708.04896. (B, 1, H, W) -> (B, 1, H, W).
     """
@@ -75,16 +75,17 @@ def erase(images: Tensor, probability: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Mix:
-    """How a batch was mixed: image i holds `share` of itself and the rest of image `partner[i]`."""
+    """How a mini-batch was mixed: image i is `share` of itself and 1 - `share` of image `partner[i]`."""
 
     partner: Tensor  # int64 (B,)
     share: float
 
 
 def mix(images: Tensor, settings: Augmentation) -> tuple[Tensor, Mix | None]:
-    """Mix each image of (B, 1, H, W) with another of its batch, by mixup or cutmix; with both set, by turns at random.
+    """Mix each image of (B, 1, H, W) with another of its mini-batch, by mixup or cutmix.
 
-    One share for the whole batch, from Beta(a, a). None where `settings` ask for neither.
+    With both set, each mini-batch draws one of them. One share, from Beta(a, a), holds for the whole mini-batch.
+    The `Mix` is None where `settings` ask for neither.
     """
     kinds = [kind for kind in ("mixup", "cutmix") if getattr(settings, kind) > 0]
     if not kinds:
@@ -107,7 +108,7 @@ def mix(images: Tensor, settings: Augmentation) -> tuple[Tensor, Mix | None]:
 
 
 def affine_matrices(mirror: Tensor, angle: Tensor, shift_x: Tensor, shift_y: Tensor) -> Tensor:
-    """Matrices (B, 2, 3) that look up, for each output position, where in the input it comes from.
+    """Matrices (B, 2, 3) from each position in the output to where it comes from in the input.
 
     The image is mirrored (`mirror` is -1 or 1), then turned clockwise about its centre by `angle`
     radians, then shifted right and down by fractions of its side. All arguments have shape (B,).

@@ -1,18 +1,19 @@
-"""Labelled faces, their batches, and their fingerprint."""
+"""Labelled faces, their mini-batches, and their fingerprint."""
 
 import hashlib
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 
 @dataclass(frozen=True)
-class FERData:
+class FERData(Dataset):
     """Labelled faces, in the order of the dataset.
 
     images: uint8 (N, 1, 48, 48), values in [0, 255]. labels: int64 (N,), indices of `EMOTIONS_WITH_NEUTRAL`.
-    usage: FER2013's own split name of each row ("Training", "PublicTest", "PrivateTest"), if told.
+    usage: FER2013's own split name of each row ("Training", "PublicTest", "PrivateTest"), if the dataset has it.
     """
 
     images: Tensor
@@ -23,7 +24,7 @@ class FERData:
         return len(self.labels)
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """A whole batch at once (a DataLoader calls this): images, labels and the indices themselves."""
+        """A whole mini-batch at once, for DataLoader: images, labels and the indices themselves."""
         index = torch.tensor(indices)
         return self.images[index], self.labels[index], index
 
@@ -32,11 +33,11 @@ class FERData:
         return FERData(self.images[indices], self.labels[indices], usage)
 
 
-def batches(data: FERData, batch_size: int, shuffle: bool = False) -> torch.utils.data.DataLoader:
-    """Batches of (images, labels, indices); one tensor look-up each, so no worker processes."""
-    return torch.utils.data.DataLoader(data, batch_size=batch_size, shuffle=shuffle, collate_fn=lambda batch: batch)
+def batches(data: FERData, batch_size: int, shuffle: bool = False) -> DataLoader:
+    """Mini-batches of (images, labels, indices). Each is one tensor look-up, so there are no worker processes."""
+    return DataLoader(data, batch_size=batch_size, shuffle=shuffle, collate_fn=lambda batch: batch)
 
 
 def fingerprint(images: Tensor) -> str:
-    """SHA-256 over the pixels of images: whether two sets of them are the same one."""
+    """SHA-256 over the pixels of images, by which two sets of them are compared."""
     return hashlib.sha256(images.numpy().tobytes()).hexdigest()

@@ -28,7 +28,11 @@ def decode(
     skip_corrupt: bool,
     progress: bool,
 ) -> tuple[Tensor, list[int]]:
-    """Faces uint8 (N, 1, 48, 48) of the `kept` rows, and the positions in `kept` of those that could be read."""
+    """Faces uint8 (N, 1, 48, 48) of the `kept` rows, and the positions in `kept` of those that could be read.
+
+    Raises:
+        DataError: an image cannot be read and `skip_corrupt` is not set, or none can.
+    """
     images = torch.empty(len(kept), 1, DATA_SIZE, DATA_SIZE, dtype=torch.uint8)
     readable: list[int] = []
     corrupt: list[str] = []
@@ -53,13 +57,13 @@ def decode(
     if not readable:
         raise DataError(
             f"None of the {len(kept)} images in the {split} split of the dataset {dataset!r} can be read "
-            f"(the first: {corrupt[0]}); check that its column {column!r} holds pictures."
+            f"(the first: {corrupt[0]}); check that its column {column!r} holds images."
         )
     return images[: len(readable)], readable
 
 
 def _encoded(rows: datasets.Dataset, column: str) -> Iterator:
-    """The column's values without letting `datasets` decode them, so that errors are ours to report."""
+    """The column's values, not decoded by `datasets`, so that errors are reported here."""
     if isinstance(rows.features[column], datasets.Image):
         rows = rows.cast_column(column, datasets.Image(decode=False))
     for batch in rows.select_columns(column).iter(batch_size=1000):

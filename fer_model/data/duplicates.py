@@ -1,4 +1,4 @@
-"""FER2013 holds many photos more than once. This finds them: exact copies, and near-duplicates by correlation."""
+"""FER2013 holds many photos more than once. This finds exact copies, and near-duplicates by correlation."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from fer_model.configs import TWIN
+from fer_model.configs import NEAR_DUPLICATE
 from fer_model.data.dataset import FERData, fingerprint
 from fer_model.errors import DataError
 from fer_model.labels import EMOTIONS
@@ -19,14 +19,17 @@ THRESHOLDS = (0.90, 0.93, 0.95, 0.97, 0.99)
 PARTS = ("Training", "PublicTest", "PrivateTest")
 
 TEST_SETS = {"six_class_test": 6, "seven_class_test": 7}
-"""What data.json calls the test set of so many classes."""
+"""The names of the test sets in data.json, and their numbers of classes."""
 
 _BLOCK = 2048  # images on either side of one matrix product
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of near copies. first < second: indices, int64 (P,). correlation: float32 (P,). mirrored: bool (P,)."""
+    """Pairs of near-duplicates.
+
+    first < second: indices, int64 (P,). correlation: float32 (P,). mirrored: bool (P,).
+    """
 
     first: Tensor
     second: Tensor
@@ -50,7 +53,7 @@ def blank(images: Tensor) -> Tensor:
 
 
 def exact_groups(images: Tensor) -> list[list[int]]:
-    """Indices of images that are equal in every pixel, for every picture that occurs more than once."""
+    """For every image that occurs more than once, the indices of its copies, equal in every pixel."""
     found: dict[bytes, list[int]] = defaultdict(list)
     for index, image in enumerate(images):
         found[image.numpy().tobytes()].append(index)
@@ -58,9 +61,9 @@ def exact_groups(images: Tensor) -> list[list[int]]:
 
 
 def near_pairs(images: Tensor, threshold: float, progress: bool = False) -> Pairs:
-    """All pairs whose Pearson correlation over pixels, as they are or with one mirrored, reaches `threshold`.
+    """All pairs whose Pearson correlation over pixels reaches `threshold`, as they are or with one mirrored.
 
-    Blank images, which correlate with nothing, are in no pair.
+    Blank images correlate with nothing, and are in no pair.
 
     Args:
         images: uint8 (N, 1, H, W). threshold: above 0.
@@ -83,7 +86,7 @@ def near_pairs(images: Tensor, threshold: float, progress: bool = False) -> Pair
 
 
 def photo_groups(count: int, pairs: Pairs) -> Tensor:
-    """For each of `count` images the smallest index among the images it is joined to by pairs: int64 (count,)."""
+    """For each of `count` images the smallest index among those that pairs join it to: int64 (count,)."""
     parent = list(range(count))
 
     def root(index: int) -> int:
@@ -98,8 +101,8 @@ def photo_groups(count: int, pairs: Pairs) -> Tensor:
     return torch.tensor([root(index) for index in range(count)])
 
 
-def rows_with_twin_in_train(file: Path, test: FERData) -> Tensor | None:
-    """Which images of a test set have a twin among the training images of its six or seven classes: bool (N,).
+def leaked_rows(file: Path, test: FERData) -> Tensor | None:
+    """Which images of a test set have a near-duplicate among the training images of the same classes: bool (N,).
 
     None where `file`, a data.json, is not there or is about another test set.
     """
@@ -123,7 +126,14 @@ def _unit_vectors(images: Tensor) -> Tensor:
 
 
 def study(train: FERData, test: FERData, progress: bool = False) -> dict:
-    """All counts. Both parts hold their neutral images (label 6) too, and `usage` of the test part its two halves."""
+    """What data.json holds.
+
+    Args:
+        train, test: with their neutral images (label 6); `test.usage` tells PublicTest from PrivateTest.
+
+    Raises:
+        DataError: `test.usage` is missing.
+    """
     if test.usage is None:
         raise DataError("The test rows do not say which are PublicTest and which PrivateTest (a column usage).")
     images = torch.cat([train.images, test.images])
@@ -134,7 +144,7 @@ def study(train: FERData, test: FERData, progress: bool = False) -> dict:
     blanks = blank(images)
     groups = [members for members in exact_groups(images) if not blanks[members[0]]]  # as in `near_pairs`
     copies = Pairs(*_all_pairs(groups))
-    twins = pairs.above(TWIN)
+    near = pairs.above(NEAR_DUPLICATE)
     return {
         "images": {name: int((part == index).sum()) for index, name in enumerate(PARTS)},
         "images_six_classes": {name: int(((part == index) & six).sum()) for index, name in enumerate(PARTS)},
@@ -145,22 +155,22 @@ def study(train: FERData, test: FERData, progress: bool = False) -> dict:
             **_counts(copies, labels, part, six),
         },
         "near": {f"{threshold:.2f}": _counts(pairs.above(threshold), labels, part, six) for threshold in THRESHOLDS},
-        "twin_threshold": TWIN,
-        **{key: _test_set(images, part, twins, labels < classes) for key, classes in TEST_SETS.items()},
+        "twin_threshold": NEAR_DUPLICATE,
+        **{key: _test_set(images, part, near, labels < classes) for key, classes in TEST_SETS.items()},
     }
 
 
-def _test_set(images: Tensor, part: Tensor, twins: Pairs, known: Tensor) -> dict:
-    """The fingerprint of a test set, and its rows with a twin in train, numbered as `load_fer` gives them.
+def _test_set(images: Tensor, part: Tensor, near: Pairs, known: Tensor) -> dict:
+    """The fingerprint of a test set, and its rows with a near-duplicate in train, numbered as `load_fer` gives them.
 
     Args:
-        known: which images are of its classes, bool (N,); the others are in neither part.
+        known: which images are of its classes, bool (N,). The others count in neither part.
     """
     tested = (part > 0) & known
     position = torch.full((len(images),), -1)
     position[tested] = torch.arange(int(tested.sum()))
     leaked = torch.zeros(len(images), dtype=torch.bool)
-    leaked[twins.second[(part[twins.first] == 0) & (part[twins.second] > 0) & known[twins.first]]] = True
+    leaked[near.second[(part[near.first] == 0) & (part[near.second] > 0) & known[near.first]]] = True
     return {"sha256": fingerprint(images[tested]), "rows_with_twin_in_train": position[leaked & tested].tolist()}
 
 
@@ -171,7 +181,7 @@ def _all_pairs(groups: list[list[int]]) -> tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def _counts(pairs: Pairs, labels: Tensor, part: Tensor, six: Tensor) -> dict:
-    """Pairs by the parts they join, how many disagree in label, and test images with a copy in the training set."""
+    """Pairs by the parts they join, pairs with two labels, and test images with a copy in the training set."""
     joined = torch.stack([part[pairs.first], part[pairs.second]]).sort(dim=0).values
     between = Counter(zip(*joined.tolist(), strict=True))
     crossing = pairs.where((part[pairs.first] == 0) & (part[pairs.second] > 0))

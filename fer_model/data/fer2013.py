@@ -1,7 +1,7 @@
-"""A dataset id or path in; grey uint8 faces and labels 0..5, or 0..6 with neutral, out.
+"""A dataset id or path -> grey uint8 faces and labels 0..5, or 0..6 with neutral.
 
-Reads whatever `datasets.load_dataset` reads if it holds an image and a label: Hub ids, parquet,
-WebDataset, image folders, and Kaggle's `fer2013.csv` and `icml_face_data.csv`.
+`datasets.load_dataset` reads it, so it may be a Hub id, parquet, WebDataset, image folders, or Kaggle's `fer2013.csv`
+or `icml_face_data.csv`. It must hold an image and a label.
 """
 
 import logging
@@ -56,13 +56,13 @@ def load_fer(
     Args:
         dataset: a Hub id, a folder, or a CSV file.
         revision: branch, tag or commit of a Hub dataset.
-        skip_corrupt: leave unreadable images out (they are logged) instead of stopping.
+        skip_corrupt: log unreadable images and leave them out, instead of stopping.
         progress: show a progress bar while decoding.
         classes: 6, or 7 to keep neutral faces too, with the label 6.
 
     Raises:
-        DataError: the dataset, split, columns, class names or images are missing or unusable; the
-            message names the dataset, what was found, and what to do.
+        DataError: the dataset, split, columns, class names or images are missing or unusable. The message names the
+            dataset, what was found, and what to do.
     """
     wanted = class_names(classes)
     loaded = _load(dataset, revision)
@@ -113,7 +113,7 @@ def _load(dataset: str, revision: str | None) -> datasets.DatasetDict:
             loaded = datasets.load_dataset(str(path), cache_dir=_cache_for(path))
         else:
             loaded = datasets.load_dataset(dataset, revision=revision)
-    except Exception as error:  # the network's and the Hub's, and whatever its readers raise: pyarrow, tarfile, …
+    except Exception as error:  # the network's and the Hub's, and whatever the readers raise: pyarrow, tarfile, …
         where = f" at revision {revision!r}" if revision else ""
         hint = " --dataset takes a Hub id, a folder of parquet files, WebDataset shards or images, or Kaggle's CSV."
         raise DataError(
@@ -125,8 +125,8 @@ def _load(dataset: str, revision: str | None) -> datasets.DatasetDict:
 def _cache_for(path: Path) -> str:
     """A cache of its own for every folder and every state of it.
 
-    Where a README lists the files, `datasets` finds its cache by the folder's last name and that README
-    alone: a repaired dataset, or another one of the same name, would silently come out as the old one.
+    Where a README lists the files, `datasets` finds its cache by that README and the folder's last name alone. A
+    repaired dataset, or another one of the same name, would silently be read as the old one.
     """
     files = sorted(p for p in path.resolve().rglob("*") if p.is_file())
     state = [(str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in files]
@@ -147,7 +147,7 @@ def _usage_column(rows: datasets.Dataset) -> str | None:
 
 
 def _select_split(loaded: datasets.DatasetDict, split: str, dataset: str) -> datasets.Dataset:
-    """The rows of a split: by the `usage` column where every row tells it, else by the split's name."""
+    """The rows of a split: by the `usage` column where every part has one, else by the split's name."""
     parts = list(loaded.values())
     if all(_usage_column(part) for part in parts):
         everything = datasets.concatenate_datasets(parts)
@@ -192,7 +192,7 @@ def _find_column(rows: datasets.Dataset, role: str, usual: tuple[str, ...], feat
 def _class_names(
     rows: datasets.Dataset, label_column: str, image_column: str, dataset: str, revision: str | None
 ) -> tuple[str, ...] | None:
-    """What the numbers in the label column mean; None where the column holds names itself."""
+    """What the numbers in the label column mean; None where the column holds names."""
     feature = rows.features[label_column]
     if isinstance(feature, datasets.ClassLabel):
         return tuple(feature.names)
@@ -225,7 +225,7 @@ def _classnames_file(dataset: str, revision: str | None) -> tuple[str, ...] | No
         except RemoteEntryNotFoundError:
             return None
         except Exception as error:  # see hub/errors
-            if constants.HF_HUB_OFFLINE:  # without one in the cache, the known names may do
+            if constants.HF_HUB_OFFLINE:  # not in the cache; the known names may do
                 return None
             raise DataError(
                 f"classnames.txt of the dataset {dataset!r} could not be read: {explain(error)}."
@@ -236,7 +236,7 @@ def _classnames_file(dataset: str, revision: str | None) -> tuple[str, ...] | No
 def _targets(
     values: list, names: tuple[str, ...] | None, dataset: str, wanted: tuple[str, ...]
 ) -> tuple[list[int], list[int]]:
-    """Class index of every row of a `wanted` class, and those rows' positions; the others are dropped."""
+    """Class index of every row of a `wanted` class, and those rows' positions. Other rows are left out."""
     targets, kept = [], []
     dropped: Counter[str] = Counter()
     resolved: dict = {}
@@ -283,6 +283,3 @@ def _require_all_classes(targets: list[int], split: str, dataset: str, wanted: t
             f"(found: {', '.join(f'{n:,} {name}' for name, n in found.items()) or f'none of the {number} classes'}); "
             f"each of the {number} is needed, so use a complete copy."
         )
-
-
-# Decoding

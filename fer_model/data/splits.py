@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from fer_model.configs import TWIN
+from fer_model.configs import NEAR_DUPLICATE
 from fer_model.data.dataset import FERData
 from fer_model.data.duplicates import near_pairs, photo_groups
 from fer_model.errors import DataError
@@ -18,26 +18,29 @@ def validation_split(
     """Training and validation images, as a run with these settings has them.
 
     Args:
-        together: keep all copies of a photo on one side (see `duplicates`); the validation images are then those
-            of the same split without it, less the photos that occur more than once.
+        together: keep all copies of a photo on one side (see `duplicates`). The validation images are then those of
+            the same split without it, less the photos that occur more than once.
+
+    Raises:
+        DataError: `limit` is too small, or a class has no validation image.
     """
     everything = limited(everything, limit, seed)
     groups = None
     if together:
-        groups = photo_groups(len(everything), near_pairs(everything.images, TWIN, progress))
+        groups = photo_groups(len(everything), near_pairs(everything.images, NEAR_DUPLICATE, progress))
     larger, smaller = stratified_split(everything.labels, fraction, seed, groups)
     return everything.subset(larger), everything.subset(smaller)
 
 
 def stratified_split(labels: Tensor, fraction: float, seed: int, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Indices (larger part, smaller part), both sorted; `fraction` of every class goes to the smaller.
+    """Indices (larger part, smaller part), both sorted. `fraction` of every class goes to the smaller part.
 
     Each class is rounded by itself to the nearest image, with at least one on either side if it has two.
 
     Args:
-        groups: int64 (N,) from `duplicates.photo_groups`: images of one photo share a number. Of the smaller part
-            only the photos that occur once then stay; the others go to the larger one, so that no photo is on both
-            sides. It is thus a part of what it is without `groups`, and of fewer images than `fraction`.
+        groups: int64 (N,) from `duplicates.photo_groups`: images of one photo share a number. Photos that occur more
+            than once then move from the smaller part to the larger one, so that no photo is on both sides. The
+            smaller part has fewer images than `fraction` says.
 
     Raises:
         DataError: a class has no photo in the smaller part that occurs once, where `groups` are given.
@@ -60,7 +63,7 @@ def stratified_split(labels: Tensor, fraction: float, seed: int, groups: Tensor 
 
 
 def limited(data: FERData, limit: int | None, seed: int) -> FERData:
-    """At most `limit` images, of every class in proportion: for a quick try.
+    """At most `limit` images, every class in proportion, for a quick try.
 
     Raises:
         DataError: `limit` is too small to hold two images of every class.

@@ -1,21 +1,21 @@
-"""What the design of V2 promised, checked against what was measured."""
+"""The five expectations of V2's design, checked against what was measured."""
 
 from fer_model.labels import EMOTIONS
-from fer_model.runs import all_epochs
+from fer_model.runs import History, Scores, all_epochs
 
 MIN_ACCURACY = 0.5
 MIN_IMPROVEMENT = 0.05
 MIN_NEW_BESTS = 3
 
 
-def check_expectations(metrics: dict, history: dict | None) -> dict[str, dict] | None:
-    """The five expectations of the design, each {"met": bool, "value": figure, "expected": sentence}.
+def check_expectations(metrics: Scores, history: History | None) -> dict[str, dict] | None:
+    """The five expectations, each {"met": bool, "value": figure, "expected": sentence}.
 
-    None for a model of seven classes: the design is about six.
+    None for a model of seven classes, because the design is about six.
 
     Args:
-        metrics: as `FERMetric.compute` returns them.
-        history: the run's history; without one the last expectation is not met and has no value.
+        metrics: the scores of the whole test set.
+        history: the run's. Without one the last expectation is not met and has no value.
     """
     confusion = metrics["confusion_matrix"]
     if len(confusion) != len(EMOTIONS):
@@ -46,7 +46,7 @@ def check_expectations(metrics: dict, history: dict | None) -> dict[str, dict] |
     }
 
 
-def _improvement(history: dict | None) -> tuple[float | None, int]:
+def _improvement(history: History | None) -> tuple[float | None, int]:
     """Best minus first validation accuracy, and how many later epochs set a new best."""
     if not history or not history["epochs"]:
         return None, 0

@@ -1,9 +1,8 @@
-"""Finds the Hugging Face library `evaluate` although our root script has the same name.
+"""Finds the Hugging Face library `evaluate`, although our script evaluate.py has the same name.
 
-Python puts the folder of the running script first on `sys.path`, and pytest the root of the
-repository, so there a plain `import evaluate` finds our `evaluate.py`. Everything that needs the
-library says `from fer_model.hf_evaluate import hf_evaluate` instead, which works wherever and
-however Python was started.
+Python puts the folder of the running script first on `sys.path`, and pytest the root of the repository. There a plain
+`import evaluate` finds our script. `from fer_model.evaluation.hf_evaluate import hf_evaluate` finds the library,
+wherever and however Python was started.
 """
 
 import importlib.util
@@ -11,6 +10,7 @@ import sys
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 
 def _is_library(module: ModuleType) -> bool:
@@ -32,9 +32,9 @@ def _load() -> ModuleType:
         spec.loader.exec_module(library)
     finally:
         if present is not None:
-            # our script is being imported as the module `evaluate`: whoever asked for it gets it
+            # our script is being imported as the module `evaluate`, and stays it
             sys.modules["evaluate"] = present
     return library
 
 
-hf_evaluate = _load()
+hf_evaluate: Any = _load()

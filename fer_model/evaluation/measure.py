@@ -3,7 +3,6 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from fer_model.model.gradcam import grad_cam
 from fer_model.model.network import FERModel
 from fer_model.model.preprocess import preprocess, resize
 from fer_model.model.tta import VIEWS
-from fer_model.runs import History, Metrics
+from fer_model.runs import History, Metrics, Scores, ScoresByPart, ViewScores
 
 
 def predict_all(
@@ -31,7 +30,7 @@ def predict_all(
 
 
 def calibration(model: FERModel, logits: Tensor, labels: Tensor) -> dict:
-    """What the fitted temperature and threshold do on test images: errors before and after, and what is answered."""
+    """What temperature and threshold do on test images: the ECE before and after, and how many answers are given."""
 
     def error_and_hits(probabilities: Tensor) -> tuple[float, np.ndarray, np.ndarray]:
         confidence, predicted = probabilities.max(dim=1)
@@ -57,24 +56,26 @@ def measure(
     probabilities: Tensor,
     labels: Tensor,
     usage: tuple[str, ...] | None,
-    twins: Tensor | None = None,
-) -> dict:
-    """`FERMetric`'s scores, and the same for parts of the test set.
+    leaked: Tensor | None = None,
+) -> ScoresByPart:
+    """`FERMetric`'s scores, and the same for parts of the test set; None for a part without images.
 
     Args:
         probabilities: float (N, classes), calibrated.
         usage: tells which rows are PrivateTest, for "private_test".
-        twins: bool (N,), which images have a copy in the training set; the others are "without_twins".
+        leaked: bool (N,), which images have a near-duplicate in the training set. The others are "without_twins".
     """
 
-    def scores(rows: Tensor) -> dict | None:
+    def part(rows: Tensor) -> Scores | None:
         return FERMetric().compute(predictions=probabilities[rows], references=labels[rows]) if rows.any() else None
 
-    metrics = scores(torch.ones(len(labels), dtype=torch.bool))
+    whole: Scores = FERMetric().compute(predictions=probabilities, references=labels)
     private = [name.strip().lower() == "privatetest" for name in usage or [""] * len(labels)]
-    metrics["private_test"] = scores(torch.tensor(private))
-    metrics["without_twins"] = None if twins is None else scores(~twins)
-    return metrics
+    return {
+        **whole,
+        "private_test": part(torch.tensor(private)),
+        "without_twins": None if leaked is None else part(~leaked),
+    }
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def draw(
     history: History | None,
     folder: Path,
 ) -> None:
-    """All pictures of a measurement, and the training curves if there is a history."""
+    """All plots of a measurement, and the training curves if there is a history."""
     confidence, predicted = model.probabilities(logits).max(dim=1)
     correct = predicted == test.labels
     plots.confusion(metrics, folder / "confusion_matrix.png")
@@ -109,7 +110,7 @@ def draw(
 
 
 def mean_heat_maps(model: FERModel, faces: FERData, logits: Tensor) -> MeanHeatMaps:
-    """Grad-CAM for the true class, of all images that are recognised, averaged.
+    """The mean Grad-CAM of each class over its correctly recognised images.
 
     Args:
         logits: (N, classes), the model's answers to `faces`.
@@ -139,20 +140,20 @@ def over_views(
     accelerator: Accelerator,
     views: str,
     plain_seconds: float,
-    twins: Tensor | None,
-) -> dict[str, Any]:
-    """The scores of the average over several views of each face, and how many times the seconds of one view it took."""
+    leaked: Tensor | None,
+) -> ViewScores:
+    """The scores of the average over several views of each face, and what it cost."""
     started = time.perf_counter()
     logits, labels = predict_all(model, test, accelerator, views)
     cost = (time.perf_counter() - started) / plain_seconds
-    scores = measure(model.probabilities(logits), labels, test.usage, twins)
+    scores = measure(model.probabilities(logits), labels, test.usage, leaked)
     return {"views": views, "passes": VIEWS[views], "times_the_seconds_of_plain": cost, **scores}
 
 
 def summary(metrics: Metrics) -> str:
     """What evaluate.py prints of a measurement."""
     tta = metrics["tta"]
-    parts = [
+    parts: list[tuple[str, Scores | None]] = [
         ("test set", metrics),
         ("PrivateTest alone", metrics["private_test"]),
         ("without photos that are in train", metrics["without_twins"]),

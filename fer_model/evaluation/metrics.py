@@ -11,10 +11,10 @@ CALIBRATION_BINS = 15
 
 
 class FERMetric(hf_evaluate.Metric):
-    """Scores of class probabilities against true labels; needs no network, unlike `evaluate.load`.
+    """Scores of class probabilities against true labels. Unlike `evaluate.load`, it needs no network.
 
-    `compute(predictions=..., references=...)` takes probabilities (N, classes) of six or seven classes,
-    rows summing to 1, and labels (N,), and returns a dict of plain Python numbers:
+    `compute(predictions=..., references=...)` takes probabilities (N, classes) of six or seven classes, rows summing
+    to 1, and labels (N,). It returns a dict of plain Python numbers (`runs.Scores`):
 
     - `n`; `accuracy`; `accuracy_ci`, its bootstrap 95 % interval [low, high];
     - `macro_recall`, `macro_f1`: means over the classes; `ece`: see `calibration_error`;
@@ -23,7 +23,7 @@ class FERMetric(hf_evaluate.Metric):
     """
 
     def __init__(self, **kwargs):
-        # in memory: no cache file that two processes could fight over
+        # in memory, so that two processes do not share a cache file
         super().__init__(keep_in_memory=True, **kwargs)
 
     def _info(self):
@@ -84,8 +84,7 @@ def class_scores(confusion: np.ndarray) -> dict[str, dict[str, float]]:
 def bootstrap_interval(correct: int, count: int, seed: int = 0) -> list[float]:
     """Percentile bootstrap 95 % interval of an accuracy (Efron & Tibshirani 1993, chapter 13).
 
-    Drawing `count` images with replacement and counting the correct ones is drawing from a binomial
-    distribution, so the resamples need no loop over images.
+    The number of correct images among `count` drawn with replacement is binomial, so no loop over images is needed.
     """
     resamples = np.random.default_rng(seed).binomial(count, correct / count, BOOTSTRAP_RESAMPLES) / count
     low, high = np.percentile(resamples, [2.5, 97.5])
@@ -93,9 +92,9 @@ def bootstrap_interval(correct: int, count: int, seed: int = 0) -> list[float]:
 
 
 def calibration_bins(confidence: np.ndarray, correct: np.ndarray) -> list[dict[str, float]]:
-    """Images grouped by confidence into 15 bins of equal width: what a reliability diagram shows.
+    """Images grouped by confidence into 15 bins of equal width, as a reliability diagram shows them.
 
-    Each non-empty bin is {low, high, count, confidence (mean), accuracy}; a bin holds low < c <= high.
+    Each non-empty bin is {low, high, count, confidence (mean), accuracy}. It holds low < confidence <= high.
     """
     edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
     index = np.clip(np.digitize(confidence, edges, right=True) - 1, 0, CALIBRATION_BINS - 1)
@@ -124,7 +123,7 @@ def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
 
 
 def coverage_curve(confidence: np.ndarray, correct: np.ndarray, steps: int = 50) -> list[dict[str, float]]:
-    """Accuracy among the answers that are given, for thresholds from 0 up: [{threshold, coverage, accuracy}]."""
+    """Accuracy of the answers that are given, for thresholds from 0 to 1: [{threshold, coverage, accuracy}]."""
     rows = []
     for threshold in np.linspace(0, 1, steps + 1):
         given = confidence >= threshold

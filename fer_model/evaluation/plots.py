@@ -1,33 +1,35 @@
-"""Pictures of a training run and of a measurement, as PNG files."""
+"""Plots of a training run, of a measurement and of a study, as PNG files."""
 
+from collections.abc import Mapping, Sequence
 from itertools import accumulate, cycle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from fer_model.runs import all_epochs, title
+from fer_model.runs import History, Scores, Settings, all_epochs, title
 
 _BLUE, _ORANGE, _GREY = "#3b6fb6", "#e08b2c", "#8a8a8a"
 
 MIN_FACES_IN_MEAN = 20
-"""A mean over fewer faces could show a recognisable person, and is not drawn."""
+"""A mean over fewer faces is not drawn, because it could show a recognisable person."""
 
 MAX_CURVES = 12
 """More curves in one panel hide each other."""
 
 
-def training_curves(history: dict, path: Path) -> None:
+def training_curves(history: History, path: Path) -> None:
     """Loss and accuracy by epoch, training and validation, with the best epoch marked.
 
-    Epochs over smaller images than the largest are shaded. The runs that led to the weights it began with come
-    first, each set off by a line.
+    Epochs over smaller images than the largest are shaded. The runs that led to its first weights come first, and
+    a line follows each of them.
 
     Args:
-        history: as `training.fit` returns it, with at least one epoch.
+        history: with at least one epoch.
     """
-    rows = all_epochs(history)
+    rows: Sequence[Mapping[str, Any]] = all_epochs(history)
     epochs = range(1, len(rows) + 1)
     starts = list(accumulate(len(run["epochs"]) for run in history["earlier"]))
     best = (starts or [0])[-1] + history["best_epoch"]
@@ -69,8 +71,8 @@ def training_curves(history: dict, path: Path) -> None:
     _save(figure, path)
 
 
-def _train_loss_label(run: dict) -> str:
-    """Which loss the training's is, where it is not the validation's, the weighted cross-entropy alone."""
+def _train_loss_label(run: Settings) -> str:
+    """Names what the training loss has besides the weighted cross-entropy, which is the validation loss."""
     recipe = run["recipe"]
     words = ["label smoothing"] if recipe["label_smoothing"] else []
     words += ["focal factor"] if recipe["focal"] else []
@@ -79,11 +81,11 @@ def _train_loss_label(run: dict) -> str:
     return f"train, with {' and '.join(words)}" if words else "train"
 
 
-def _mixes(run: dict) -> bool:
+def _mixes(run: Settings) -> bool:
     return bool(run["recipe"]["augmentation"]["mixup"] or run["recipe"]["augmentation"]["cutmix"])
 
 
-def confusion(metrics: dict, path: Path) -> None:
+def confusion(metrics: Scores, path: Path) -> None:
     """The confusion matrix: colour and percentage by row (true class), counts below."""
     counts = np.array(metrics["confusion_matrix"])
     names = list(metrics["per_class"])
@@ -111,7 +113,7 @@ def confusion(metrics: dict, path: Path) -> None:
     _save(figure, path)
 
 
-def class_bars(metrics: dict, path: Path) -> None:
+def class_bars(metrics: Scores, path: Path) -> None:
     """Precision, recall and F1 of every class."""
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots()
@@ -149,10 +151,10 @@ def reliability(bins: list[dict], ece: float, path: Path) -> None:
 
 
 def coverage(calibration: dict, path: Path) -> None:
-    """Accuracy among the answers that are given, against how many are; the model's own threshold marked.
+    """Accuracy of the answers that are given, against how many are given, with the model's threshold marked.
 
     Args:
-        calibration: from `measuring.calibration`.
+        calibration: from `measure.calibration`.
     """
     figure = Figure(figsize=(5.5, 4), layout="constrained")
     axes = figure.subplots()
@@ -172,12 +174,12 @@ def coverage(calibration: dict, path: Path) -> None:
 def mean_grad_cams(
     faces: dict[str, np.ndarray], maps: dict[str, np.ndarray], counts: dict[str, int], path: Path
 ) -> None:
-    """For every class the mean Grad-CAM of its correctly predicted images, laid on their mean face.
+    """For every class the mean Grad-CAM of its correctly predicted images, over their mean face.
 
     Args:
         faces: mean face by class, (H, W) in [0, 1].
         maps: mean map by class, (H, W) in [0, 1].
-        counts: how many images each mean is over; classes with fewer than 20 are left blank.
+        counts: images in each mean, by class. Classes with fewer than 20 are left blank.
     """
     figure = Figure(figsize=(2 * len(counts), 4.6), layout="constrained")
     panels = figure.subplots(2, len(counts))
@@ -198,10 +200,12 @@ def mean_grad_cams(
 
 
 def study(result: dict, path: Path) -> None:
-    """Validation accuracy and macro recall of every training of a study by epoch; of many, in their best epochs only.
+    """Validation accuracy and macro recall of every training of a study, by epoch.
+
+    Of more than `MAX_CURVES` trainings only the best epochs are shown.
 
     Args:
-        result: from `ablation.run_study`.
+        result: from `ablation.runner.run_study`.
     """
     rows = result["rows"]
     if len(rows) > MAX_CURVES:
@@ -244,5 +248,5 @@ def _study_of_many(result: dict, path: Path) -> None:
 
 def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # no software version or date in the file: the same figures give the same picture
+    # no software version or date in the file, so that the same figures give the same bytes
     figure.savefig(path, dpi=110, metadata={"Software": None})

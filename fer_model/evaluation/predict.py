@@ -1,4 +1,4 @@
-"""A network's answers to a whole set of images, over all processes."""
+"""A network's logits for a whole set of images, over all processes."""
 
 import torch
 from accelerate import Accelerator
@@ -22,8 +22,8 @@ def predict(
 ) -> tuple[Tensor, Tensor]:
     """Logits float32 (N, classes) and labels (N,) on the CPU, in the dataset's order, on every process.
 
-    Each image counts exactly once: the images that Accelerate repeats to even out the batches of
-    several processes are dropped, and this is checked.
+    Each image counts exactly once. Accelerate repeats some to even out the mini-batches of several processes; they
+    are dropped, and this is checked.
     """
     model.eval()
     size = accelerator.unwrap_model(model, keep_torch_compile=False).input_size
@@ -33,12 +33,13 @@ def predict(
         gathered.append([t.cpu() for t in accelerator.gather_for_metrics((logits, labels, indices))])
     logits, labels, indices = (torch.cat(parts) for parts in zip(*gathered, strict=True))
     order = indices.argsort()
-    if not torch.equal(indices[order], torch.arange(len(loader.dataset))):
-        raise RuntimeError(f"{len(indices)} predictions were gathered for {len(loader.dataset)} images")
+    count = len(loader.dataset)  # type: ignore[arg-type]  # torch does not say that data sets have a length
+    if not torch.equal(indices[order], torch.arange(count)):
+        raise RuntimeError(f"{len(indices)} predictions were gathered for {count} images")
     return logits[order], labels[order]
 
 
 def progress_bar(loader: DataLoader, description: str, accelerator: Accelerator) -> tqdm:
-    """The loader's batches, with a bar on the main process that vanishes at the end."""
+    """The loader's mini-batches, under a bar that vanishes at the end; on the main process only."""
     shown = accelerator.is_main_process
     return tqdm(loader, desc=description, unit="batch", leave=False, disable=not shown, mininterval=0.5)

@@ -1,1 +1,1 @@
-"""To and from the Hugging Face Hub: downloads, cards, pushes."""
+"""The Hugging Face Hub: downloads, cards, pushes."""

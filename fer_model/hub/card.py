@@ -1,23 +1,23 @@
-"""The model card: from what was measured, and how it was trained. Its words are in the templates beside this file."""
+"""The model card: how a model was trained, and what was measured. Its words are in the templates beside this file."""
 
 import re
 import shlex
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader
 
-from fer_model.configs import CONFIGS, DEFAULT_DATASET, TWIN
+from fer_model.configs import CONFIGS, DEFAULT_DATASET, NEAR_DUPLICATE
 from fer_model.hub.merge import MEASURED_BY, merged
 from fer_model.labels import COUNTS, EMOTIONS
 from fer_model.runs import ROOT, History, Metrics, Run, Scores, all_epochs, folder_name, length, teachers, title
 
 FER2013_TEST_IMAGES = {6: 5945, 7: 7178}
-"""By the number of classes, so without the neutral images or with them: PublicTest and PrivateTest together."""
+"""By the number of classes: PublicTest and PrivateTest together, without the neutral images or with them."""
 
 FER2013_TRAINING_IMAGES = {6: 23_744, 7: 28_709}
-"""The same of FER2013's training set, before a validation set is cut from it."""
+"""The same for FER2013's training set, before validation images are taken from it."""
 
 
 class Network(Protocol):
@@ -42,9 +42,11 @@ def write_card(run: Run, model: Network) -> None:
 
 
 def model_card(run: Run, model: Network, repo_id: str | None = None, wheel: str | None = None) -> str:
-    """The generated card; its examples name `repo_id`, a Hub id, and the address of a wheel, if given.
+    """The generated card. Metrics of other weights than the model's are left out.
 
-    Metrics of other weights than the model's are left out.
+    Args:
+        repo_id: the Hub id that the card's examples name.
+        wheel: the address of the package's wheel, for its `pip install`.
     """
     metrics = run.metrics()
     if metrics and metrics["model_sha256"] != model.digest():
@@ -78,12 +80,12 @@ def render(
         parameters: how many numbers the network learned.
         emotions: the names of its classes.
         folder: what the card's examples load, unless there is a `repo_id`, a Hub id.
-        metrics: what `evaluate.py` measured of these very weights.
+        metrics: what `evaluate.py` measured of these weights.
         history: the training run that made them.
-        wheel: address of the package's wheel, for `pip install`; without it the card names a clone.
+        wheel: the address of the package's wheel, for `pip install`. Without it the card names a clone.
     """
     environment = _environment()
-    words = environment.get_template("card_sentences.jinja").module
+    words: Any = environment.get_template("card_sentences.jinja").module  # its attributes are the template's macros
     test_set = words.test_set(metrics, _is_fer2013(metrics), _dataset_type(metrics)) if metrics else ""
     text = environment.get_template("card_template.md").render(
         card_data=_card_data(folder_name(version, len(emotions)), metrics, history, repo_id, test_set).to_yaml(),
@@ -157,17 +159,20 @@ def _card_data(
 def _parts(metrics: Metrics) -> list[tuple[str, Scores]]:
     """The rows of the table of results, with their names."""
     tta = metrics.get("tta")
-    parts = [
+    parts: list[tuple[str, Scores | None]] = [
         ("test", metrics),
         ("PrivateTest alone", metrics["private_test"]),
-        (f"without photos that are in the training set too (correlation ≥ {TWIN})", metrics.get("without_twins")),
+        (
+            f"without photos that are in the training set too (correlation ≥ {NEAR_DUPLICATE})",
+            metrics.get("without_twins"),
+        ),
         (f"test, {tta['views']} views of each face, {tta['passes']} times the work" if tta else "", tta),
     ]
     return [(name, part) for name, part in parts if part]
 
 
 def _trained_on_fer2013(history: History | None) -> bool:
-    """By the number of images: FER2013 has copies under many names."""
+    """Told by the number of images, because FER2013 has copies under many names."""
     return history is not None and sum(history["run"]["images"].values()) in FER2013_TRAINING_IMAGES.values()
 
 
@@ -176,18 +181,18 @@ def _is_fer2013(metrics: Metrics) -> bool:
 
 
 def _is_another_copy(metrics: Metrics) -> bool:
-    """Whether a copy of FER2013 was measured that is not the Hub's, which the model-index names."""
+    """Whether the figures are from another copy of FER2013 than the Hub's, which the model-index names."""
     return _is_fer2013(metrics) and metrics["dataset"] != DEFAULT_DATASET
 
 
 def _tells(metrics: Metrics) -> bool:
-    """Whether there is something to say of temperature and threshold, both fitted on validation images."""
+    """Whether there is something to say of temperature and threshold."""
     found = metrics.get("calibration")
     return bool(found) and found["accuracy_when_sure"] is not None
 
 
 def _dataset_type(metrics: Metrics) -> str:
-    """A Hub id, as a model-index wants it; of a folder, which is nobody else's business, a name."""
+    """A Hub id, as a model-index wants it. Of a folder only the name is told."""
     if _is_fer2013(metrics):
         return DEFAULT_DATASET
     name = metrics["dataset"]
@@ -196,13 +201,13 @@ def _dataset_type(metrics: Metrics) -> str:
     return re.sub(r"[^\w.-]+", "-", Path(name).name).strip("-.") or "local"
 
 
-def _training(history: History, words) -> str:
+def _training(history: History, words: Any) -> str:
     run, epochs = history["run"], all_epochs(history)
     began = taught = ""
     if run["init"]:
         rates = [f"{before['run']['recipe']['lr']:g}" for before in history["earlier"]]
         began = words.began(_public(run["init"]["model"]), length(history), rates)
-    if told := run.get("teachers"):  # V1 and V2 as they are here were trained before there were any
+    if told := run.get("teachers"):  # older histories have no such entry
         models = [
             (_public(model["model"]), *((known["run"]["version"].upper(), length(known)) if known else (None, None)))
             for model, known in zip(told["models"], teachers(history), strict=True)
@@ -213,12 +218,12 @@ def _training(history: History, words) -> str:
 
 
 def _shown(command: str) -> str:
-    """A command line as the world may read it."""
+    """A command line without absolute paths."""
     return shlex.join(_public(word) for word in shlex.split(command))
 
 
 def _public(word: str) -> str:
-    """Of an absolute path no more than its name, and the run's before models/; anything else as it is."""
+    """Of an absolute path only the name, and before models/ the run's. Anything else stays as it is."""
     path = Path(word)
     if not path.is_absolute():
         return word
@@ -226,6 +231,6 @@ def _public(word: str) -> str:
 
 
 def _seen_from_root(folder: Path) -> str:
-    """From the root of the repository, wherever the command was started, if it is in there."""
+    """A folder's path from the root of the repository, if it lies in there."""
     resolved = folder.resolve()
     return (resolved.relative_to(ROOT) if resolved.is_relative_to(ROOT) else folder).as_posix()

@@ -21,7 +21,7 @@ def fetch(source: str, filename: str, download: dict) -> Path:
         download: options of `hf_hub_download`: revision, token, cache_dir, …
 
     Raises:
-        ModelError: it is not there, cannot be downloaded, or has been damaged.
+        ModelError: the file is missing, cannot be downloaded, or is damaged.
     """
     if Path(source).is_dir():
         path = Path(source) / filename
@@ -44,7 +44,7 @@ def fetch(source: str, filename: str, download: dict) -> Path:
 
 
 def hub_card(repo_id: str, revision: str | None = None, token: str | bool | None = None) -> str | None:
-    """The text of a card on the Hub, line ends as they are; None where there is none."""
+    """The text of a card on the Hub, with its own line ends; None where there is none."""
     try:
         path = hf_hub_download(repo_id, CARD_FILE, revision=revision, token=token)
     except RemoteEntryNotFoundError:
@@ -60,23 +60,23 @@ def hub_wheel(repo_id: str, revision: str | None = None, token: str | bool | Non
 
 
 def _file_digest(path: Path) -> str:
-    """SHA-256 of a file, as the Hub knows it."""
+    """SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _check_cached(path: Path, source: str) -> None:
-    """Compare a file in the Hub's cache with its SHA-256, which is the name under which the cache keeps it.
+    """Compare a file in the Hub's cache with its SHA-256, under which the cache keeps it.
 
-    The client itself checks no more than the size, and only while it downloads.
+    The client itself checks only the size, and only while it downloads.
     """
-    if not path.is_symlink():  # a cache without symlinks does not keep the hash
+    if not path.is_symlink():  # a cache without symlinks does not hold the digest
         return
     blob = path.parent / os.readlink(path)
     if re.fullmatch(r"[0-9a-f]{64}", blob.name) and _file_digest(path) != blob.name:
         try:
             for file in (path.resolve(), blob, path):
-                file.unlink(missing_ok=True)  # or the cache would serve it for ever
+                file.unlink(missing_ok=True)  # or the cache would give it out for ever
             then = "It has been removed from the cache; try again."
         except OSError:
             then = f"Remove {blob} and try again."

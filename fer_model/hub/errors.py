@@ -1,4 +1,4 @@
-"""What went wrong between here and the Hugging Face Hub, in one sentence that says what to do."""
+"""Errors of the Hugging Face Hub, the network and the disk, in one sentence that says what to do."""
 
 import errno
 import re
@@ -11,7 +11,7 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def explain(error: BaseException) -> str:
-    """The cause and the remedy, without a full stop and without a token; of an unknown error, its first line."""
+    """The cause and the remedy, without a full stop and without a token. Of an unknown error, its first line."""
     first_line = (str(error).strip().splitlines() or ["no message"])[0]
     return known_reason(error) or hide_token(f"{type(error).__name__}: {first_line.rstrip('.')}")
 
@@ -19,8 +19,8 @@ def explain(error: BaseException) -> str:
 def known_reason(error: BaseException) -> str | None:
     """As `explain`; None for an error that is not of the Hub, the network or the disk.
 
-    `huggingface_hub` and `datasets` wrap errors in each other, and those of HTTP, of the network, of Xet
-    and of the disk share no base class. The causes are searched, the outermost that says something wins.
+    `huggingface_hub` and `datasets` wrap errors in each other, and the errors of HTTP, network, Xet and disk share no
+    base class. So the chain of causes is searched, from the outermost, for one that is known.
     """
     chain = [error]
     while (deeper := chain[-1].__cause__ or chain[-1].__context__) and deeper not in chain:
@@ -34,24 +34,25 @@ def known_reason(error: BaseException) -> str | None:
 def is_disk_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in _DISK_FULL:
         return True
-    return "No space left on device" in str(error)  # what Rust libraries, safetensors and Xet, make of it
+    return "No space left on device" in str(error)  # how Rust libraries say it: safetensors, Xet
 
 
 def hide_token(text: str) -> str:
-    """`text` with anything that is or looks like a Hub token blotted out."""
+    """`text` without anything that is or looks like a Hub token."""
     if token := get_token():
         text = text.replace(token, "hf_***")
     return re.sub(r"\bhf_[A-Za-z0-9]{20,}", "hf_***", text)
 
 
 def _sentence(error: BaseException) -> str | None:
-    # by name, since httpx became httpx2 in the client; tarfile has a ReadError too
+    # by name, since the client's httpx became httpx2; by module, since tarfile has a ReadError too
     kinds = {kind.__name__ for kind in type(error).__mro__ if kind.__module__.split(".")[0] in _CLIENTS}
-    unreachable = "Couldn't reach" in str(error)  # what `datasets` leaves of it
+    unreachable = "Couldn't reach" in str(error)  # all that `datasets` says
     if "OfflineModeIsEnabled" in kinds or unreachable and constants.HF_HUB_OFFLINE:
         return "it is not in the local cache and HF_HUB_OFFLINE is set; unset it, or load it once with the network on"
-    if status := getattr(getattr(error, "response", None), "status_code", None):
-        return _status_sentence(status, kinds, str(error), error.response)
+    response = getattr(error, "response", None)
+    if status := getattr(response, "status_code", None):
+        return _status_sentence(status, kinds, str(error), response)
     if is_disk_full(error):
         where = getattr(error, "filename", None) or constants.HF_HOME
         return f"the disk is full ({where}); make room, or set HF_HOME to a folder on another disk"
@@ -63,7 +64,7 @@ def _sentence(error: BaseException) -> str | None:
         return "the connection was cut in the middle; try again"
     if "Invalid metadata in README.md" in str(error):
         return "the Hub does not accept the card's front matter: " + " ".join(str(error).split()[4:]).rstrip(".")
-    # what httpx says, what Python itself says, and what the Rust of hf_xet says
+    # the errors of httpx, of `datasets`, and of Python and hf_xet
     if kinds & {"ConnectError", "TimeoutException"} or unreachable or _is_network_error(error):
         return f"{constants.ENDPOINT} cannot be reached; check the network, and HF_ENDPOINT if you set it"
     if "HFValidationError" in kinds:

@@ -1,7 +1,7 @@
-"""A freshly generated card put into one that a person wrote in.
+"""Puts a freshly generated card into one that a person wrote in.
 
-Generated text stands between markers, `<!-- generated: NAME -->` and `<!-- /generated: NAME -->`; only
-that is ever rewritten. Of the YAML front matter, the keys that a person added or changed stay.
+Generated text stands between markers, `<!-- generated: NAME -->` and `<!-- /generated: NAME -->`. Only that text is
+rewritten. In the YAML front matter, the keys that a person added or changed stay.
 """
 
 import re
@@ -12,20 +12,17 @@ from fer_model.configs import DEFAULT_DATASET
 from fer_model.errors import FERError
 
 MEASURED_BY = "fer_model evaluate.py"
-"""Marks our results in a card's model-index, beside those that other people entered."""
-
+"""Tells our results in a card's model-index from those that other people entered."""
 
 _SECTION = re.compile(r"<!-- generated: (\w+) -->.*?<!-- /generated: \1 -->", re.DOTALL)
-
-
 _FRONT_MATTER = re.compile(r"\A---\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 
 
 def merged(old: str, new: str) -> str:
     """`old` with its generated parts replaced by those of the freshly rendered `new`.
 
-    Sections that `old` lacks are put after the one they follow in `new`. Tags are united; results that
-    other people entered in the model-index stay; any other key that `old` has is left as it is.
+    A section that `old` lacks goes after the one it follows in `new`. Tags are united. Results that other people
+    entered in the model-index stay, and so does any other key that `old` has.
     """
     if not old.strip():
         return new
@@ -39,7 +36,7 @@ def merged(old: str, new: str) -> str:
 
 
 def with_results(old: str, new: str) -> str:
-    """`old` with the measured figures of `new`: in the model-index, and in the generated sections it has of them."""
+    """`old` with the figures of `new`, in its model-index and in those of its generated sections that show figures."""
     if not old.strip():
         return new
     index = _joined_index(_front(old).get("model-index"), _front(new).get("model-index"))
@@ -48,7 +45,7 @@ def with_results(old: str, new: str) -> str:
 
 
 def personal(text: str) -> str:
-    """What of a card's body a person wrote: all that stands outside the generated sections."""
+    """What a person wrote in a card's body: all text outside the generated sections."""
     return _SECTION.sub("", _FRONT_MATTER.sub("", text)).strip()
 
 
@@ -72,7 +69,7 @@ def _rebuilt(old: str, changes: dict, sections: dict[str, str]) -> str:
 
 def _with_sections(text: str, sections: dict[str, str]) -> str:
     match = _FRONT_MATTER.match(text)
-    end = match.end() if match else 0  # where a section that is missing goes: after the one before it
+    end = match.end() if match else 0  # where a missing section goes: after the one before it
     for name, section in sections.items():
         found = next((match for match in _SECTION.finditer(text) if match[1] == name), None)
         if found:
@@ -89,7 +86,7 @@ def _front(text: str) -> dict:
     """The YAML front matter as a dict; empty where there is none.
 
     Raises:
-        FERError: it is no YAML, or no mapping.
+        FERError: it is not YAML, or not a mapping.
     """
     match = _FRONT_MATTER.match(text.replace("\r\n", "\n"))
     try:
@@ -103,9 +100,9 @@ def _front(text: str) -> dict:
 
 def _with_keys(front: str, changes: dict) -> str:
     """The lines of `front` with some top-level keys set, or removed where the value is None or empty."""
-    blocks: list[tuple[str | None, str]] = []  # (key, its lines); comments and blank lines are blocks without a key
+    blocks: list[tuple[str | None, str]] = []  # (key, its lines); the key of comments and blank lines is None
     for line in front.splitlines(keepends=True):
-        if line[0] in " \t-]}" and line.strip() and blocks:  # goes on with a key, and so do comments in between
+        if line[0] in " \t-]}" and line.strip() and blocks:  # belongs to the last key, and so do comments in between
             key, lines = blocks.pop()
             while key is None and blocks:
                 key, earlier = blocks.pop()
@@ -123,7 +120,7 @@ def _with_keys(front: str, changes: dict) -> str:
 
 
 def _joined_index(old, new) -> list | None:
-    """A model-index with our old results replaced by the new ones, and everybody else's kept."""
+    """A model-index with our old results replaced by the new ones. Other people's stay."""
     entries = [dict(entry) for entry in old] if isinstance(old, list) and old else []
     for entry in entries:
         entry["results"] = [result for result in entry.get("results") or [] if not _is_ours(result)]

@@ -1,4 +1,4 @@
-"""What goes up to the Hugging Face Hub: weights, card and wheel of a run; figures into a card that is there."""
+"""Uploads to the Hugging Face Hub: a run's weights, card and wheel; or figures into a card that is there."""
 
 import os
 import shlex
@@ -7,8 +7,10 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import cast
 
 from huggingface_hub import CommitOperationAdd, HfApi, constants, get_token, hf_hub_url
+from huggingface_hub.hf_api import RepoFile, RepoFolder
 
 from fer_model.errors import FERError
 from fer_model.hub.card import Network, model_card, render
@@ -19,10 +21,10 @@ from fer_model.runs import CARD_FILE, CONFIG_FILE, ROOT, WEIGHTS_FILE, Metrics, 
 
 
 def prepare_push(repo_id: str, private: bool = False) -> str:
-    """Make sure, before hours of work, that a push can succeed; the repository is created if need be.
+    """Make sure, before hours of work, that a push can succeed. The repository is created if need be.
 
     Args:
-        private: the repository is to be a private one.
+        private: the repository must be private.
 
     Returns:
         The full id, "user/name".
@@ -39,7 +41,7 @@ def prepare_push(repo_id: str, private: bool = False) -> str:
         role = HfApi().whoami().get("auth", {}).get("accessToken", {}).get("role")
         if role != "read":
             repo_id = HfApi().create_repo(repo_id, private=private or None, exist_ok=True).repo_id
-            HfApi().auth_check(repo_id, write=True)  # what a fine-grained token may, only the repository knows
+            HfApi().auth_check(repo_id, write=True)  # the role does not say what a fine-grained token may do
         public = role != "read" and private and not HfApi().model_info(repo_id).private
     except Exception as error:  # see hub/errors
         raise FERError(f"{repo_id} cannot be pushed to: {explain(error)}.") from error
@@ -93,7 +95,7 @@ def push_folder(run: Run, model: Network, repo_id: str, private: bool = False) -
                 repo_id=repo_id,
                 folder_path=folder,
                 commit_message="Upload model, config, card and package",
-                parent_commit=head,  # what somebody writes at this moment is not overwritten: the Hub answers 412
+                parent_commit=head,  # if somebody else writes at this moment, the Hub answers 412
             )
     except Exception as error:  # see hub/errors
         why = str(error) if isinstance(error, FERError) else f"The upload to {repo_id} failed: {explain(error)}."
@@ -110,7 +112,7 @@ def commit_of(repo_id: str, revision: str | None = None) -> str:
         FERError: there is none, or the Hub cannot be asked.
     """
     try:
-        return HfApi().model_info(repo_id, revision=revision).sha
+        return cast(str, HfApi().model_info(repo_id, revision=revision).sha)  # None only where it was not asked for
     except Exception as error:  # see hub/errors
         raise FERError(f"{repo_id} cannot be looked up: {explain(error)}.") from error
 
@@ -133,8 +135,8 @@ def push_results(repo_id: str, branch: str | None, measured: str, model: Network
     """Write measured figures into the card of a model on the Hub, and change nothing else in it.
 
     Args:
-        branch: whose card is changed (default: main).
-        measured: the commit whose weights were measured; where the branch holds others by now, nothing is written.
+        branch: the branch whose card is changed (default: main).
+        measured: the commit whose weights were measured. Where the branch holds others by now, nothing is written.
 
     Raises:
         FERError: the weights have changed since, or the upload failed.
@@ -145,13 +147,15 @@ def push_results(repo_id: str, branch: str | None, measured: str, model: Network
         head = commit_of(repo_id, branch)
         files = [CONFIG_FILE, WEIGHTS_FILE]  # the config holds the calibration
         before, now = (api.get_paths_info(repo_id, files, revision=revision) for revision in (measured, head))
-        if {file.blob_id for file in before} != {file.blob_id for file in now}:
+        if _blobs(before) != _blobs(now):
             raise FERError(
                 f"The weights of {repo_id} at {branch!r} are not the ones that were measured; measure them anew."
             )
         old = hub_card(repo_id, head) or ""
-        options = {"emotions": model.class_names, "repo_id": repo_id, "metrics": metrics}
-        new = with_results(old, render(model.version, model.parameter_count, **options))
+        card = render(
+            model.version, model.parameter_count, emotions=model.class_names, repo_id=repo_id, metrics=metrics
+        )
+        new = with_results(old, card)
         if new == old:
             return f"{repo_id} holds these results already"
         api.create_commit(
@@ -159,13 +163,18 @@ def push_results(repo_id: str, branch: str | None, measured: str, model: Network
             [CommitOperationAdd(CARD_FILE, new.encode())],
             commit_message="Results measured by evaluate.py",
             revision=branch,
-            parent_commit=head,  # what somebody writes at this moment is not overwritten: the Hub answers 412
+            parent_commit=head,  # if somebody else writes at this moment, the Hub answers 412
         )
     except FERError:
         raise
     except Exception as error:  # see hub/errors
         raise FERError(f"The results could not be written to {repo_id}: {explain(error)}.") from error
     return f"results written to the card of {repo_id}"
+
+
+def _blobs(files: list[RepoFile | RepoFolder]) -> set[str]:
+    """The digests that git gives to the files' contents."""
+    return {file.blob_id for file in files if isinstance(file, RepoFile)}
 
 
 def build_wheel(folder: Path) -> Path | None:
@@ -176,14 +185,14 @@ def build_wheel(folder: Path) -> Path | None:
     """
     if not (ROOT / "pyproject.toml").is_file():
         return None
-    with tempfile.TemporaryDirectory() as temporary:  # setuptools leaves its traces where it builds
+    with tempfile.TemporaryDirectory() as temporary:  # setuptools leaves files where it builds
         source = Path(temporary)
         for name in ("pyproject.toml", "LICENSE"):
             shutil.copy(ROOT / name, source)
         shutil.copytree(ROOT / "fer_model", source / "fer_model", ignore=shutil.ignore_patterns("__pycache__"))
         code = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
         command = [sys.executable, "-c", code, str(folder.resolve())]
-        # the same package gives the same bytes, so that the Hub need not keep it twice
+        # a fixed date, so that the same package gives the same bytes, and the Hub keeps it once
         environment = os.environ | {"SOURCE_DATE_EPOCH": "1577836800"}
         done = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -1,4 +1,4 @@
-"""A film in, the same film with its faces boxed and named out, one frame in memory at a time."""
+"""A video in, the same video with its faces boxed and named out. One frame is in memory at a time."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,11 +11,12 @@ import numpy as np
 from PIL import Image
 
 from fer_model.inference import video
+from fer_model.inference.detector import whole_pixels
 from fer_model.inference.drawing import draw_followed
 from fer_model.inference.tracking import Followed, Tracker
 
 LARGEST_SIDE = 1280
-"""Pixels; frames of a larger film are shrunk to this, as they are read."""
+"""Pixels. Frames of a larger video are shrunk to this as they are read."""
 
 Follow = Callable[[Tracker, Image.Image, float], Tracker]
 """The tracker after one more frame, given the frame and its time in seconds."""
@@ -26,18 +27,18 @@ _TICK = Fraction(1, 90_000)  # of a second; in it the usual rates have whole num
 def annotate(
     file: Path, output: Path, follow: Follow, *, every: float = 0.1, at_most: float = float("inf")
 ) -> Iterator[tuple[float, tuple[Followed, ...]]]:
-    """Write the film with boxes to `output` (H.264 in MP4, no sound), and yield who is seen when.
+    """Write the video with boxes to `output` (H.264 in MP4, no sound), and yield who is seen when.
 
     Args:
-        every: seconds from one search for faces to the next, on average; in between boxes stay where they are.
-        at_most: seconds of the film, from its start; the rest is left out.
+        every: mean seconds from one search for faces to the next; in between boxes stay where they are.
+        at_most: seconds of the video, from its start; the rest is left out.
 
     Yields:
-        The frame's time in seconds, and its faces, boxes in pixels of the film. One pair for each frame
-        that was searched, while the film is being written: what is yielded last is not the film's end.
+        For each frame that was searched its time in seconds and its faces, with boxes in pixels of the video. The
+        file is whole only after the last of them.
 
     Raises:
-        ImageError: the film cannot be read.
+        ImageError: the video cannot be read.
     """
     tracker, due = Tracker(), 0.0
     with _writing(output, video.header(file)[0]) as write:
@@ -53,7 +54,7 @@ def annotate(
             if searched:
                 height, width = pixels.shape[:2]
                 scale = (width / frame.width, height / frame.height)
-                yield seconds, tuple(_in_film(followed, scale) for followed in tracker.visible())
+                yield seconds, tuple(_in_video(followed, scale) for followed in tracker.visible())
 
 
 def _shrunk(frame: np.ndarray) -> Image.Image:
@@ -64,17 +65,17 @@ def _shrunk(frame: np.ndarray) -> Image.Image:
     return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BILINEAR)
 
 
-def _in_film(followed: Followed, scale: tuple[float, float]) -> Followed:
-    box = tuple(round(side * ratio) for side, ratio in zip(followed.face.box, 2 * scale, strict=True))
+def _in_video(followed: Followed, scale: tuple[float, float]) -> Followed:
+    box = whole_pixels(side * ratio for side, ratio in zip(followed.face.box, 2 * scale, strict=True))
     return replace(followed, face=replace(followed.face, box=box))
 
 
 @contextmanager
 def _writing(output: Path, rate: float) -> Iterator[Callable[[Image.Image, float], None]]:
-    """A function that appends an RGB frame, given its time in seconds; the first one sets the size.
+    """A function that appends an RGB frame at its time in seconds. The first frame sets the size.
 
     Args:
-        rate: frames a second; as every frame brings its own time, only the last one's duration comes from it.
+        rate: frames a second. Every frame brings its own time, so only the last one's duration comes from it.
     """
     with av.open(str(output), "w", format="mp4", options={"movflags": "faststart"}) as container:
         rate = rate if 1 <= rate <= 240 else 25.0  # browsers say 1000
@@ -82,13 +83,13 @@ def _writing(output: Path, rate: float) -> Iterator[Callable[[Image.Image, float
         stream.codec_context.time_base = _TICK
         stream.pix_fmt = "yuv420p"  # what every browser and phone plays
         stream.options = {"preset": "veryfast", "crf": "23"}
-        # Gradio's server has other visitors, too
+        # the demo's server has other visitors too
         stream.thread_count = 1
 
-        def write(picture: Image.Image, seconds: float) -> None:
+        def write(image: Image.Image, seconds: float) -> None:
             if not stream.codec_context.is_open:
-                stream.width, stream.height = picture.size
-            frame = av.VideoFrame.from_ndarray(np.asarray(picture), format="rgb24")
+                stream.width, stream.height = image.size
+            frame = av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24")
             frame.pts, frame.time_base = round(seconds / _TICK), _TICK
             container.mux(stream.encode(frame))
 

@@ -1,4 +1,4 @@
-"""Many pictures and films through the pipeline, one face a row; nothing is kept of what is done."""
+"""Many images and videos through the pipeline: one row a face. Images are read one at a time."""
 
 import csv
 import glob
@@ -9,51 +9,56 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-import numpy as np
-from PIL import Image
 from tqdm.auto import tqdm
 
 from fer_model.errors import ImageError
+from fer_model.images import ImageSource
 from fer_model.inference import video
 from fer_model.inference.drawing import overlay
 from fer_model.inference.pipeline import Face, FERPipeline
 from fer_model.labels import EMOTIONS
 
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
-FILMS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".y4m")
+IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
+VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".y4m")
 ARCHIVES = (".zip",)
 
-MAX_PICTURE_BYTES = 50_000_000
-"""Of a picture in an archive, unpacked. It is read into memory, and a small archive can unfold to gigabytes."""
+MAX_IMAGE_BYTES = 50_000_000
+"""Of an image in an archive, unpacked. It is read into memory, and a small archive can unpack to gigabytes."""
 
 
 def columns(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Of the table: which file, when in it (films only), the face's number there (largest first; empty: none found),
-    its box in pixels, the detector's score, the answer, whether the model is unsure, and each class's probability."""
+    """The table's columns, for a model with these classes.
+
+    file, seconds (videos only), the face's number (largest first; empty where none was found), its box in pixels, the
+    detector's score, the answer, whether the model is unsure, and the probability of each class.
+    """
     return ("file", "seconds", "face", "left", "top", "right", "bottom", "score", "label", "unsure", *names)
 
 
 COLUMNS = columns(EMOTIONS)
-"""Of a model of six classes."""
+"""Those of a model of six classes."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Item:
-    """One picture, or one frame of a film with its time; `image` is what `open_image` takes.
+    """One image, or one frame of a video with its time in seconds.
 
-    problem: why a picture could not be taken out of its archive; then it is empty.
+    problem: why an image could not be taken out of its archive; `image` is empty then.
     """
 
     file: Path
-    image: "Path | bytes | np.ndarray"
+    image: ImageSource
     seconds: float | None = None
     problem: str = ""
 
 
 def find_files(paths: Iterable[str]) -> list[Path]:
-    """The pictures, films and zip archives that paths, folders (searched to the bottom) and globs name, each once.
+    """The images, videos and zip archives that are named, each once. Folders are searched with all below them.
+
+    Args:
+        paths: files, folders and globs.
 
     Raises:
         ImageError: a path or pattern names nothing.
@@ -62,30 +67,33 @@ def find_files(paths: Iterable[str]) -> list[Path]:
     for text in paths:
         path = Path(text)
         if path.is_dir():
-            new = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES + FILMS + ARCHIVES and p.is_file())
+            new = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGES + VIDEOS + ARCHIVES and p.is_file())
         elif path.is_file():
             new = [path]
         else:
             new = sorted(Path(name) for name in glob.glob(text, recursive=True) if Path(name).is_file())
         if not new:
-            raise ImageError(f"{text!r} names no picture, film or zip archive.")
+            raise ImageError(f"{text!r} names no image, video or zip archive.")
         found |= dict.fromkeys(new)
     return list(found)
 
 
 def items(files: Iterable[Path], every: float = 0.0) -> Iterator[Item]:
-    """The pictures, those in archives, and of each film a frame every so many seconds (0: all), read when asked for.
+    """Images, also those in archives, and frames of videos. Each is read when it is asked for.
 
-    A film or an archive that cannot be read is logged and left out.
+    A video or an archive that cannot be read is logged and left out.
+
+    Args:
+        every: seconds from one frame of a video to the next; 0 takes all.
     """
     for file in files:
         kind = file.suffix.lower()
-        if kind not in FILMS + ARCHIVES:
+        if kind not in VIDEOS + ARCHIVES:
             yield Item(file, file)
             continue
         try:
             if kind in ARCHIVES:
-                yield from zipped_pictures(file)
+                yield from zipped_images(file)
             else:
                 for seconds, frame in video.frames(file, every):
                     yield Item(file, frame, seconds)
@@ -93,16 +101,16 @@ def items(files: Iterable[Path], every: float = 0.0) -> Iterator[Item]:
             log.warning("left out %s: %s", file, error)
 
 
-def zipped_pictures(file: Path) -> Iterator[Item]:
-    """The pictures in a zip archive, one in memory at a time and none unpacked to disk; others are passed over.
+def zipped_images(file: Path) -> Iterator[Item]:
+    """The images in a zip archive. One is in memory at a time, and none is written to disk.
 
-    One that is encrypted, damaged or too large comes as an item with a `problem`.
+    An image that is encrypted, damaged or too large comes as an item with a `problem`. Other files are skipped.
 
     Raises:
         ImageError: the archive cannot be read.
     """
     with _open_archive(file) as archive:
-        for info in pictures_in(archive):
+        for info in images_in(archive):
             path = Path(f"{file}/{info.filename}")  # not file / name: a name that begins with a slash would replace it
             try:
                 item = Item(path, _unpacked(archive, info))
@@ -123,18 +131,18 @@ def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             # zipfile unpacks these at once, however little is asked for
             raise ImageError("its compression is not the usual one, deflate")
-        content = packed.read(MAX_PICTURE_BYTES + 1)
-    if len(content) > MAX_PICTURE_BYTES:  # whatever size the archive says it has
-        raise ImageError(f"it is larger than {MAX_PICTURE_BYTES:,} bytes")
+        content = packed.read(MAX_IMAGE_BYTES + 1)
+    if len(content) > MAX_IMAGE_BYTES:  # whatever size the archive says it has
+        raise ImageError(f"it is larger than {MAX_IMAGE_BYTES:,} bytes")
     return content
 
 
-def pictures_in(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """The pictures in an archive, without the shadows that a Mac puts beside them."""
+def images_in(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """The images in an archive, without the hidden copies that a Mac puts beside them."""
     return [
         info
         for info in archive.infolist()
-        if Path(info.filename).suffix.lower() in PICTURES
+        if Path(info.filename).suffix.lower() in IMAGES
         and not info.is_dir()
         and not info.filename.startswith("__MACOSX/")
     ]
@@ -143,12 +151,12 @@ def pictures_in(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
 def rows(
     pipeline: FERPipeline, found: Iterable[Item], *, whole_picture: bool = False, maps: Path | None = None
 ) -> Iterator[dict]:
-    """A dict by `columns` for every face, or one with an empty `face` for a picture without.
+    """A dict by `columns` for every face, or one with an empty `face` for an image without.
 
     What cannot be read is logged and left out.
 
     Args:
-        maps: folder for every face's Grad-CAM, laid on it, as NUMBER-FILE-FACE.png, pictures counted from 1.
+        maps: folder for every face with its Grad-CAM, as NUMBER-FILE-FACE.png. NUMBER counts the images from 1.
     """
     for position, item in enumerate(found, 1):
         try:
@@ -169,7 +177,7 @@ def rows(
 
 
 def write_table(file: TextIO, table: Iterable[dict], names: tuple[str, ...]) -> int:
-    """Write rows as CSV while they come, with a column for each of the classes' `names`; returns how many."""
+    """Write rows as CSV while they come, with a column for each class in `names`; returns how many."""
     writer = csv.DictWriter(file, columns(names))
     writer.writeheader()
     written = 0
@@ -181,29 +189,28 @@ def write_table(file: TextIO, table: Iterable[dict], names: tuple[str, ...]) -> 
 
 def save_map(face: Face, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    image: Image.Image = overlay(face.crop, face.heat_map)
-    image.save(path)
+    overlay(face.crop, face.heat_map).save(path)
 
 
 def with_progress(found: Iterable[Item], files: list[Path], every: float) -> Iterator[Item]:
     """The same items under a progress bar."""
-    yield from tqdm(found, total=sum(count(file, every) for file in files), unit="picture", desc="recognising")
+    yield from tqdm(found, total=sum(count(file, every) for file in files), unit="image", desc="recognising")
 
 
 def count(file: Path, every: float = 0.0) -> int:
-    """How many items a picture, a film or an archive gives; of a film what its header says, which may be wrong."""
+    """How many items a file gives. For a video this is what its header says, which may be wrong."""
     kind = file.suffix.lower()
     if kind in ARCHIVES:
         try:
             with _open_archive(file) as archive:
-                return len(pictures_in(archive))
+                return len(images_in(archive))
         except ImageError:
             return 0
-    return video.count(file, every) if kind in FILMS else 1
+    return video.count(file, every) if kind in VIDEOS else 1
 
 
 def face_columns(face: Face) -> dict:
-    """What a row of the table says of a face."""
+    """A face's part of a row."""
     left, top, right, bottom = face.box
     return {
         "left": left,

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,16 +18,16 @@ WEIGHTS = Path(__file__).parents[1] / "vendor" / "centerface" / "centerface.onnx
 WEIGHTS_SHA256 = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"
 
 DETECTION_SIZE = 640
-"""Longest side, in pixels, at which a photo is searched; larger ones are shrunk to it."""
+"""Longest side, in pixels, at which a photo is searched. Larger photos are shrunk to it."""
 
-SMALL_PICTURE = 96
-"""A picture with no side longer than this is taken as a face crop: FER2013's own are 48 x 48."""
+SMALL_IMAGE = 96
+"""An image with no side longer than this, in pixels, is taken as a face crop. FER2013's own are 48 x 48."""
 
 CROP_MARGIN = 1.06
-"""Side of the square cut out, relative to the longer side of the detected box: as tight as FER2013."""
+"""Side of the square that is cut out, relative to the longer side of the box: as tight as in FER2013."""
 
 MIN_EYE_DISTANCE = 0.2
-"""Of the box's longer side. Eyes closer than this belong to a face in profile, whose tilt they do not tell."""
+"""Relative to the box's longer side. Eyes closer than this belong to a face in profile and do not show its tilt."""
 
 _STRIDE = 4  # the network's outputs have one cell per 4 x 4 pixels
 # heat map, log sizes, offsets, and five landmarks, of which the eyes are used
@@ -34,20 +35,24 @@ _OUTPUTS = ("537", "538", "539", "540")
 _OVERLAP = 0.3  # boxes that overlap more than this (intersection over union) are the same face
 
 
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom, in pixels of the photo."""
+
+
 @dataclass(frozen=True)
 class Detection:
-    """One face: `box` is (left, top, right, bottom) in pixels of the photo, `score` lies in [0, 1].
+    """One face; `score` lies in [0, 1].
 
-    eyes: the centres of the left and the right one, as a viewer sees them: ((x, y), (x, y)) in pixels of the photo.
+    eyes: centres of the left and the right one as a viewer sees them, ((x, y), (x, y)) in pixels of the photo.
     """
 
-    box: tuple[int, int, int, int]
+    box: Box
     score: float
     eyes: tuple[tuple[float, float], tuple[float, float]]
 
     @property
     def tilt(self) -> float:
-        """Degrees by which the face is turned clockwise; 0 for a face in profile, whose eyes do not tell."""
+        """Degrees by which the face is turned clockwise; 0 for a face in profile, whose eyes do not show it."""
         (left_x, left_y), (right_x, right_y) = self.eyes
         across, down = right_x - left_x, right_y - left_y
         left, top, right, bottom = self.box
@@ -78,17 +83,18 @@ class FaceDetector:
     ) -> list[Detection]:
         """Faces in an RGB image, largest first; empty when there is none.
 
-        A face that fills its picture is missed for lack of surroundings, so a picture in which
-        nothing is found is searched once more with a grey border around it, if `thorough`.
+        The network misses a face that fills its image, for lack of surroundings.
 
         Args:
-            size: longest side, in pixels, at which the image is searched: half of it takes a quarter of the time,
-                and misses faces that are then smaller than about 10 pixels.
+            threshold: lowest score of a face, in [0, 1].
+            size: longest side, in pixels, at which the image is searched. Half of it takes a quarter of the time, and
+                misses faces that are then smaller than about 10 pixels.
+            thorough: search an image without a find once more, with a grey border around it.
         """
         found = self._search(image, threshold, size)
         if found or not thorough:
             return found
-        # shrunk first: a frame around the photo itself would hold four times its pixels, of a panorama far more
+        # shrunk first: with a border, the photo itself would have four times its pixels, a panorama far more
         scale = min(size / max(image.size), 1.0)
         small = image.resize([max(1, round(side * scale)) for side in image.size], Image.Resampling.BILINEAR)
         border = max(small.size) // 2
@@ -134,15 +140,15 @@ class FaceDetector:
 
 @lru_cache(maxsize=1)
 def shared_detector() -> FaceDetector:
-    """One detector for the whole process: it takes memory and time to load."""
+    """One detector for the whole process, because it takes memory and time to load."""
     return FaceDetector()
 
 
-def crop_face(image: Image.Image, box: tuple[int, int, int, int], tilt: float = 0.0) -> Image.Image:
-    """The square around a box; what lies outside the photo repeats its edge pixels.
+def crop_face(image: Image.Image, box: Box, tilt: float = 0.0) -> Image.Image:
+    """The square around a box. Outside the photo its edge pixels are repeated.
 
     Args:
-        tilt: degrees by which the face is turned clockwise in the photo; in the crop it is upright.
+        tilt: degrees by which the face is turned clockwise in the photo. In the crop it is upright.
     """
     left, top, right, bottom = box
     side = max(1, round(max(right - left, bottom - top) * CROP_MARGIN))
@@ -184,15 +190,15 @@ def _points(pair: np.ndarray) -> tuple[tuple[float, float], tuple[float, float]]
     return (a, b), (c, d)
 
 
-def _clip(box: np.ndarray, image: Image.Image) -> tuple[int, int, int, int]:
-    left, top, right, bottom = np.round(box).astype(int)
-    return (
-        int(np.clip(left, 0, image.width)),
-        int(np.clip(top, 0, image.height)),
-        int(np.clip(right, 0, image.width)),
-        int(np.clip(bottom, 0, image.height)),
-    )
+def whole_pixels(sides: Iterable[float]) -> Box:
+    """A box whose four sides are rounded."""
+    left, top, right, bottom = (round(side) for side in sides)
+    return left, top, right, bottom
 
 
-def _area(box: tuple[int, int, int, int]) -> int:
+def _clip(box: np.ndarray, image: Image.Image) -> Box:
+    return whole_pixels(np.round(box).astype(int).clip(0, (image.width, image.height) * 2))
+
+
+def _area(box: Box) -> int:
     return (box[2] - box[0]) * (box[3] - box[1])

@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fer_model.images import open_image
-from fer_model.inference.detector import SMALL_PICTURE, crop_face, shared_detector
+from fer_model.images import ImageSource, open_image
+from fer_model.inference.detector import SMALL_IMAGE, Box, crop_face, shared_detector
 from fer_model.labels import LABEL2ID
 from fer_model.model.gradcam import explain
 from fer_model.model.network import FERModel
 from fer_model.model.preprocess import preprocess, to_face
 from fer_model.model.tta import VIEWS, logits_over_views
 
-_FACES_AT_ONCE = 32  # a crowd passes the network in parts, so that memory does not grow with it
+_FACES_AT_ONCE = 32  # more faces pass the network in parts, so that memory does not grow with a crowd
 
 NO_FACE = (
     "No face was found in this picture. Try one in which a face is larger, upright and well lit; "
@@ -33,16 +33,16 @@ class Face:
     """One face of a photo.
 
     box: (left, top, right, bottom) in pixels of the upright photo.
-    score: the detector's confidence in [0, 1]; None where the whole picture was taken as the face.
+    score: the detector's confidence in [0, 1]; None where the whole image was taken as the face.
     probabilities: {class name: probability}, calibrated, in class order, summing to 1.
-    crop: the square cut out, RGB.
-    pixels: what the network saw, uint8 (48, 48), before enlarging to S x S, the model's `input_size`.
+    crop: the square that was cut out, RGB.
+    pixels: what the network saw, uint8 (48, 48), before it was resized to S x S, the model's `input_size`.
     heat_maps: Grad-CAM for every class, in class order, float32 (classes, S, S) in [0, 1]; None if not asked for.
-    unsure: the highest probability is below the model's threshold; the answer may well be wrong.
-    tilt: degrees by which the face is turned clockwise in the photo, and by which its crop was turned back.
+    unsure: the highest probability is below the model's threshold, so the answer may well be wrong.
+    tilt: degrees by which the face is turned clockwise in the photo. Its crop is turned back by as many.
     """
 
-    box: tuple[int, int, int, int]
+    box: Box
     score: float | None
     probabilities: dict[str, float]
     crop: Image.Image
@@ -84,16 +84,16 @@ class Face:
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a photo a face is: as in `Face`. `score` None: the whole photo is the face."""
+    """Where in a photo a face is, in the terms of `Face`."""
 
-    box: tuple[int, int, int, int]
+    box: Box
     score: float | None
     tilt: float
 
 
 @dataclass(frozen=True)
 class Result:
-    """What was found in one picture: the upright RGB `image`, its `faces` (largest first), and a sentence."""
+    """What was found in one image: the upright RGB `image`, its `faces` (largest first), and a sentence."""
 
     image: Image.Image
     faces: tuple[Face, ...]
@@ -106,7 +106,7 @@ class FERPipeline:
     Args:
         model: a trained network; it is put into evaluation mode and onto `device`.
         device: where the network runs; the GPU if there is one.
-        views: "plain", or the average over "flip" or "ten-crop", at twice and ten times the cost (see `views`).
+        views: "plain", or the average over "flip" or "ten-crop", at two and ten times the cost (see `model.tta`).
     """
 
     def __init__(self, model: FERModel, device: str | torch.device | None = None, views: str = "plain"):
@@ -125,35 +125,35 @@ class FERPipeline:
 
     def __call__(
         self,
-        image: "str | Path | bytes | Image.Image | np.ndarray",
+        image: ImageSource,
         *,
         whole_picture: bool = False,
         level_eyes: bool = True,
         heat_maps: bool = True,
     ) -> Result:
-        """Recognise every face in one picture.
+        """Recognise every face in one image.
 
         Args:
             image: a path, the bytes of a file, a PIL image, or an RGB array (see `images.open_image`).
-            whole_picture: take the picture as a face crop and do not search it. A picture of at most
-                96 x 96 pixels is taken so anyway.
+            whole_picture: take the image as a face crop and do not search it. An image of at most 96 x 96 pixels is
+                always taken so.
             level_eyes: turn each face upright before it is shown to the network.
-            heat_maps: also compute every class's Grad-CAM; without it an answer takes less time.
+            heat_maps: also compute every class's Grad-CAM. Without it an answer takes less time.
 
         Returns:
-            A `Result`; a picture without a face gives no faces and a message that says so.
+            A `Result`. An image without a face gives no faces and a message that says so.
 
         Raises:
-            ImageError: the picture cannot be read.
+            ImageError: the image cannot be read.
         """
-        options = {"whole_picture": whole_picture, "level_eyes": level_eyes, "heat_maps": heat_maps}
-        return self.search(open_image(image), **options)
+        photo = open_image(image)
+        return self.search(photo, whole_picture=whole_picture, level_eyes=level_eyes, heat_maps=heat_maps)
 
     def search(
         self, photo: Image.Image, *, whole_picture: bool = False, level_eyes: bool = True, heat_maps: bool = True
     ) -> Result:
         """The same for an upright RGB image, as `open_image` gives it."""
-        if whole_picture or max(photo.size) <= SMALL_PICTURE:
+        if whole_picture or max(photo.size) <= SMALL_IMAGE:
             places = [Place((0, 0, *photo.size), None, 0.0)]
         else:
             found = shared_detector().detect(photo)
@@ -161,7 +161,7 @@ class FERPipeline:
         faces = self.recognise(photo, places, heat_maps=heat_maps)
         return Result(photo, faces, _message(faces) if faces else NO_FACE)
 
-    def recognise(self, photo: Image.Image, places: list["Place"], *, heat_maps: bool = True) -> tuple[Face, ...]:
+    def recognise(self, photo: Image.Image, places: list[Place], *, heat_maps: bool = True) -> tuple[Face, ...]:
         """The faces at known places of an RGB photo, in the same order."""
         if not places:
             return ()
@@ -190,7 +190,7 @@ class FERPipeline:
             if heat_maps:
                 logits, some_maps = explain(self.model, preprocess(part, self.model.input_size))
                 maps.append(some_maps.cpu())
-            if self.views != "plain" or not heat_maps:  # the pass that explained is the plain view's
+            if self.views != "plain" or not heat_maps:  # `explain` has given the plain view's logits
                 with torch.inference_mode():
                     logits = logits_over_views(self.model, part, self.model.input_size, self.views)
             probabilities.append(self.model.probabilities(logits).cpu())

@@ -1,4 +1,4 @@
-"""Faces followed from frame to frame of a webcam or a film, with answers that do not flicker.
+"""Faces followed from frame to frame of a webcam or a video, with answers that do not flicker.
 
 tracker = Tracker()
 for seconds, frame in frames:
@@ -12,32 +12,32 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
-from fer_model.inference.detector import shared_detector
+from fer_model.inference.detector import Box, shared_detector, whole_pixels
 from fer_model.inference.pipeline import Face, FERPipeline, Place
 
 SEARCH_SIZE = 320
-"""Longest side, in pixels, at which a frame is searched: finds whom a webcam looks at in a third of the time of 640."""
+"""Longest side, in pixels, at which a frame is searched. It takes a third of the time of 640, and suits a webcam."""
 
 SMOOTHING = 0.4
 """Time constant, in seconds, over which probabilities are averaged."""
 
 BOX_SMOOTHING = 0.08
-"""The same for boxes, which are to follow a head that moves."""
+"""The same for boxes, which must keep up with a moving head."""
 
 FORGET_AFTER = 0.6
-"""Seconds for which a face that is not found is still expected where it was."""
+"""Seconds after which a face that is not found is forgotten."""
 
 MOST_FACES = 8
-"""The largest faces of a frame; the others are left out, so that a crowd does not stop the stream."""
+"""Only the largest faces of a frame are followed, so that a crowd does not stop the stream."""
 
 _SAME_FACE = 0.3  # intersection over union of the boxes of a face in two frames
 
 
 @dataclass(frozen=True)
 class Followed:
-    """A face with a number that it keeps, counted from 1 as faces appear, and when it was last `seen`, in seconds.
+    """A face, its number, counted from 1 as faces appear, and when it was last `seen`, in seconds.
 
-    The probabilities and the box of `face` are averages over the last frames; its crop, pixels and heat maps are
+    The probabilities and the box of `face` are averages over the last frames. Its crop, pixels and heat maps are
     those of the frame in which it was last seen.
     """
 
@@ -48,9 +48,9 @@ class Followed:
 
 @dataclass(frozen=True)
 class Tracker:
-    """Who is followed, the largest visible face first, how many there have been, and the last frame's time.
+    """Who is followed (the largest visible face first), how many there have been, and the last frame's time.
 
-    It never changes: `follow` returns another.
+    A tracker never changes: `follow` returns a new one.
     """
 
     faces: tuple[Followed, ...] = ()
@@ -67,8 +67,8 @@ def follow(
 ) -> Tracker:
     """The tracker after one more frame.
 
-    Faces are found anew in every frame and matched with those before by the overlap of their boxes. Averages are
-    exponential ones for frames at any distance: a new value counts 1 - exp(-dt / time constant).
+    Faces are found anew in every frame, and matched with those before by the overlap of their boxes. Averages are
+    exponential: a new value counts 1 - exp(-dt / time constant), dt seconds after the last one.
 
     Args:
         frame: RGB. seconds: its time, not before that of the last one.
@@ -90,7 +90,7 @@ def follow(
     return Tracker((*now, *waiting), count, seconds)
 
 
-def overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float:
+def overlap(a: Box, b: Box) -> float:
     """Intersection over union of two boxes, in [0, 1]."""
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
@@ -108,7 +108,7 @@ def _average(old: Face, new: Face, seconds: float, unsure_below: float) -> Face:
     box = (1 - box_share) * np.array(old.box) + box_share * np.array(new.box)
     return replace(
         new,
-        box=tuple(int(side) for side in box.round()),
+        box=whole_pixels(box),
         probabilities=probabilities,
         unsure=max(probabilities.values()) < unsure_below,
     )

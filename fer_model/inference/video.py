@@ -10,11 +10,14 @@ from fer_model.errors import ImageError
 from fer_model.images import MAX_PIXELS
 
 _USUAL_RATE = 25.0
-"""Frames a second, where a header does not say."""
+"""Frames a second, where a header says nothing."""
 
 
 def frames(file: Path, every: float) -> Iterator[tuple[float, np.ndarray]]:
-    """Times in seconds and frames, RGB uint8 (H, W, 3): one every so many seconds (0: all), one in memory at a time.
+    """Times in seconds and frames, RGB uint8 (H, W, 3), one in memory at a time.
+
+    Args:
+        every: seconds from one frame to the next; 0 takes all.
 
     Raises:
         ImageError: the video cannot be read.
@@ -25,8 +28,8 @@ def frames(file: Path, every: float) -> Iterator[tuple[float, np.ndarray]]:
             raise ImageError(f"{file.name} has frames that are too large; at most {MAX_PIXELS:,} pixels are read.")
         rate = video.get(cv2.CAP_PROP_FPS) or _USUAL_RATE
         seconds, due, found = -1 / rate, 0.0, False
-        while video.grab():  # decodes, but does not convert what is not wanted
-            # each frame's own time: phones and browsers record at no constant rate, and browsers state none
+        while video.grab():  # decodes, but does not convert frames that are left out
+            # each frame's own time: phones and browsers record at a changing rate, and browsers state none
             stated = max(video.get(cv2.CAP_PROP_POS_MSEC) / 1000, 0.0)
             seconds = stated if stated > seconds else seconds + 1 / rate
             if seconds >= due - 1e-9:
@@ -36,26 +39,26 @@ def frames(file: Path, every: float) -> Iterator[tuple[float, np.ndarray]]:
                     yield seconds, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
                 due = max(due + every, seconds)
         if not found:
-            raise ImageError(f"{file.name} is not a film that can be read.")
+            raise ImageError(f"{file.name} is not a video that can be read.")
     finally:
         video.release()
 
 
 def count(file: Path, every: float) -> int:
-    """How many frames `frames` gives, by what the header says, which may be wrong."""
+    """How many frames `frames` gives, as the header says, which may be wrong."""
     rate, stated = header(file)
     total = int(max(stated, 0))
     return min(total, int((total - 1) / (rate or _USUAL_RATE) / every + 1e-9) + 1) if total and every > 0 else total
 
 
 def duration(file: Path) -> float:
-    """Seconds, as the header says; 0 where it does not, as in what a browser records."""
+    """Seconds, as the header says; 0 where it says nothing, as in a browser's recordings."""
     rate, stated = header(file)
     return max(stated / rate, 0.0) if rate > 0 else 0.0
 
 
 def header(file: Path) -> tuple[float, float]:
-    """Frames a second, and how many; neither need be true."""
+    """Frames a second, and how many, as the header says. Either may be wrong."""
     video = cv2.VideoCapture(str(file))
     stated = video.get(cv2.CAP_PROP_FPS), video.get(cv2.CAP_PROP_FRAME_COUNT)
     video.release()

@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say, and a threshold below which the model had better not answer."""
+"""Calibrated probabilities, and the threshold below which the model is unsure."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ TEMPERATURES = (0.05, 20.0)
 
 
 def calibrate(model: FERModel, logits: Tensor, labels: Tensor) -> None:
-    """Set the model's temperature and threshold by its logits (N, classes) for images that it was not trained on."""
+    """Set the model's temperature and threshold from its logits (N, classes) for images it was not trained on."""
     temperature = fit_temperature(logits, labels)
     confidence, predicted = (logits / temperature).softmax(dim=1).max(dim=1)
     model.set_calibration(temperature, unsure_threshold(confidence.numpy(), (predicted == labels).numpy()))
@@ -20,9 +20,8 @@ def calibrate(model: FERModel, logits: Tensor, labels: Tensor) -> None:
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """The T for which softmax(logits / T) has the least negative log-likelihood, from 0.05 to 20.
 
-    Temperature scaling, Guo et al. 2017, https://arxiv.org/abs/1706.04599, section 4.2. It changes no answer, only
-    how sure it sounds. For a network that has learned nothing the best T would be infinite, and answers would
-    drown in rounding; hence the bounds.
+    Temperature scaling, Guo et al. 2017, https://arxiv.org/abs/1706.04599, section 4.2. It changes no answer, only its
+    probability. The bounds are for a network that has learned nothing, whose best T would be infinite.
 
     Args:
         logits: float (N, classes). labels: int64 (N,). Of images that the network was not trained on.
@@ -42,10 +41,10 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
 
 
 def unsure_threshold(confidence: np.ndarray, correct: np.ndarray) -> float:
-    """The confidence below which answers had better be withheld: they would more often be wrong than right.
+    """The confidence below which answers are more often wrong than right, and are better withheld.
 
-    Of all thresholds the one with the most right less wrong answers among those that are given (Chow 1970,
-    with a mistake as bad as a right answer is good).
+    It is the threshold with the most right minus wrong answers among those that are given (Chow 1970, with a mistake
+    as bad as a right answer is good).
 
     Args:
         confidence: highest probability of each image, (N,). correct: bool (N,).
@@ -53,7 +52,7 @@ def unsure_threshold(confidence: np.ndarray, correct: np.ndarray) -> float:
     order = np.argsort(-confidence, kind="stable")
     falling = confidence[order]
     gain = np.cumsum(np.where(correct[order], 1, -1))
-    between = np.append(falling[:-1] != falling[1:], True)  # where a threshold can part what is given from the rest
+    between = np.append(falling[:-1] != falling[1:], True)  # a threshold fits only between two different confidences
     best = int(np.where(between, gain, gain.min() - 1).argmax())
     if gain[best] <= 0:
         return 1.0

@@ -14,9 +14,9 @@ from fer_model.model.network import FERModel
 def grad_cam(model: FERModel, images: Tensor, target: "int | Sequence[int] | Tensor | None" = None) -> Tensor:
     """Grad-CAM maps of the model's last convolution, one per image, at input size.
 
-    Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391, equations 1 and 2. Each map is scaled
-    by itself: its lowest value becomes 0 and its highest 1, so maps tell where, not how strongly.
-    A map without any positive evidence is 0 everywhere.
+    Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391, equations 1 and 2. Each map is scaled by itself: its
+    lowest value becomes 0 and its highest 1. So maps show where the evidence is, not how strong. A map without any
+    positive evidence is 0 everywhere.
 
     The model keeps its training or evaluation mode, its gradients and its buffers.
 
@@ -36,8 +36,8 @@ def grad_cam(model: FERModel, images: Tensor, target: "int | Sequence[int] | Ten
 def explain(model: FERModel, images: Tensor) -> tuple[Tensor, Tensor]:
     """Logits and every class's Grad-CAM, in one pass through the network.
 
-    Only the few layers behind the last convolution are differentiated, once per class. Threads may share
-    a model that is in evaluation mode.
+    Only the layers behind the last convolution are differentiated, once per class. Threads may share a model that is
+    in evaluation mode.
 
     Returns:
         Logits float32 (B, classes), and maps float32 (B, classes, H, W) in [0, 1], each scaled as in `grad_cam`.
@@ -67,7 +67,7 @@ def _last_convolution(model: FERModel, images: Tensor) -> Iterator[tuple[Tensor,
     this_thread = threading.get_ident()
 
     def start_graph_here(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor | None:
-        if threading.get_ident() != this_thread:  # another one is passing through the shared network
+        if threading.get_ident() != this_thread:  # another thread is using the same network
             return None
         # everything before this layer ran without a graph: only what comes after is differentiated
         torch.set_grad_enabled(True)
@@ -85,14 +85,14 @@ def _last_convolution(model: FERModel, images: Tensor) -> Iterator[tuple[Tensor,
 
 
 def _weighted_sum(activations: Tensor, score: Tensor, retain_graph: bool = False) -> Tensor:
-    """ReLU(sum_k w_k A_k) for the sum of all images' scores: in evaluation mode images do not influence each other."""
+    """ReLU(sum_k w_k A_k) of the summed scores of all images, which in evaluation mode do not influence each other."""
     (gradients,) = torch.autograd.grad(score, activations, retain_graph=retain_graph)
     weights = gradients.mean(dim=(2, 3), keepdim=True)  # (B, K, 1, 1)
     return (weights * activations.detach()).sum(dim=1).relu().float()
 
 
 def _scaled(maps: Tensor, size: torch.Size) -> Tensor:
-    """(B, C, h, w) -> (B, C, *size), each map's lowest value 0 and its highest 1; a constant one is 0."""
+    """(B, C, h, w) -> (B, C, *size), each map's lowest value 0 and its highest 1; a constant map is 0."""
     maps = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
     low, high = maps.amin(dim=(2, 3), keepdim=True), maps.amax(dim=(2, 3), keepdim=True)
     spread = high - low

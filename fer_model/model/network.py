@@ -1,6 +1,7 @@
 """The network, top to bottom: attention, block, model. What the Hub needs of it is in `pretrained`."""
 
 import hashlib
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,14 +42,14 @@ class SpatialAttention(nn.Module):
         self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        # not amax, whose gradient is shared out among all that equal it: a compiled backward pass that computes x anew
-        # in another precision finds none, and divides by zero
+        # not amax, which shares its gradient among all values equal to it: a compiled backward pass computes x anew in
+        # another precision, finds none, and divides by zero
         summary = torch.stack((x.mean(dim=1), x.max(dim=1).values), dim=1)  # (B, 2, H, W)
         return x * torch.sigmoid(self.conv(summary))
 
 
 class ConvBlock(nn.Module):
-    """3x3 convolutions with a skip, attention to channels and positions, and a halving of height and width.
+    """3x3 convolutions with a skip, attention over channels and positions, and a halving of height and width.
 
     (B, in_channels, H, W) -> (B, out_channels, H // 2, W // 2). `body[-2]` is the last convolution.
     """
@@ -86,7 +87,6 @@ class ConvBlock(nn.Module):
 
 
 class FERModel(
-    nn.Module,
     Pretrained,
     library_name="fer-model",
     license="mit",
@@ -95,17 +95,16 @@ class FERModel(
 ):
     """Facial-expression network: images (B, 3, S, S) in [-1, 1] -> logits (B, 6), or (B, 7) with neutral.
 
-    S is `input_size`: 64 pixels, and 48, as many as FER2013's own images have, from V3 on.
-    `FERModel(version="v2", classes=6)` builds an untrained network; `class_names` are its classes, in the
-    order of its logits. Its weights depend on `seed` alone: in V1 and V2
-    convolutions He-normal (He et al. 2015, fan-out), fully connected layers Glorot-uniform
-    (Glorot & Bengio 2010), biases 0; in V3 weights and biases uniform within 1 / sqrt(fan-in), which is
-    torch's default. Before BatchNorm the size of weights changes nothing but how far a step of SGD moves
-    them, and He's, two to three times as large, moved little. BatchNorm scale 1 and shift 0 in all; spatial
-    attention begins at 0, the same for all positions.
-
-    `FERModel.from_pretrained(folder_or_hub_id)` loads a trained one, in evaluation mode;
+    S is `input_size`: 64 pixels for V1 and V2, and 48 for V3, the size of FER2013's own images.
+    `FERModel(version="v2", classes=6)` builds an untrained network. `class_names` are its classes, in the order of
+    its logits. `FERModel.from_pretrained(folder_or_hub_id)` loads a trained one, in evaluation mode.
     `save_pretrained` and `push_to_hub` write `config.json`, `model.safetensors` and `README.md`.
+
+    The first weights depend on `seed` alone. In V1 and V2 convolutions are He-normal (He et al. 2015, fan-out), fully
+    connected layers Glorot-uniform (Glorot & Bengio 2010), and biases 0. In V3 weights and biases are uniform within
+    1 / sqrt(fan-in), torch's default. Before BatchNorm the size of weights only decides how far a step of SGD moves
+    them; He's are two to three times as large, and moved little. BatchNorm begins at scale 1 and shift 0, and spatial
+    attention at 0, the same for all positions.
 
     Raises:
         ModelError: for a version that does not exist.
@@ -150,28 +149,30 @@ class FERModel(
     @property
     def grad_cam_layer(self) -> nn.Conv2d:
         """The last convolution of the last block: `block4.body[-2]` of V2, `block3.body[-2]` of V1."""
-        return self.get_submodule(f"block{self.depth}").body[-2]
+        block: Any = self.get_submodule(f"block{self.depth}")
+        return block.body[-2]
 
     @torch.no_grad()
     def centre_grad_cam_layer(self) -> None:
         """Give the Grad-CAM layer's output the zero of the BatchNorm behind it. No answer changes.
 
-        BatchNorm takes out again whatever constant the bias of the convolution before it adds, so the bias is
-        arbitrary, and training leaves it about where it began. Grad-CAM sums the convolution's output with that
-        constant in it, and cuts the sum at zero: of V3's heat maps for smiles, two thirds were empty. Here bias and
-        running mean move together until BatchNorm only scales, y = (gamma / sigma) x, with gamma its weight and
-        sigma the root of its running variance. The map of the convolution is then that of BatchNorm's output.
+        BatchNorm removes whatever constant the convolution's bias adds, so the bias is arbitrary, and training leaves
+        it about where it began. Grad-CAM sums the convolution's output with that constant, and cuts the sum at zero:
+        two thirds of V3's heat maps for smiles were empty. Here bias and running mean move together until BatchNorm
+        only scales, y = (gamma / sigma) x, with gamma its weight and sigma the root of its running variance. The map
+        of the convolution is then that of BatchNorm's output.
 
-        Channels that BatchNorm all but closes, |gamma| < 0.01, stay as they are. Training does this to what it saves.
+        Channels that BatchNorm almost closes, |gamma| < 0.01, stay as they are. Training saves all models so.
         """
-        convolution, norm = self.get_submodule(f"block{self.depth}").body[-2:]
+        block: Any = self.get_submodule(f"block{self.depth}")
+        convolution, norm = block.body[-2:]
         scale = norm.weight / (norm.running_var + norm.eps).sqrt()
         mean = torch.where(norm.weight.abs() >= 0.01, norm.bias / scale, norm.running_mean)
         convolution.bias += mean - norm.running_mean
         norm.running_mean.copy_(mean)
 
     def for_release(self) -> "FERModel":
-        """A copy as training saves it: with the same answers, and the Grad-CAM layer centred."""
+        """A copy as training saves it, with the same answers and the Grad-CAM layer centred."""
         with torch.random.fork_rng(devices=()):  # torch draws weights before ours replace them
             copy = FERModel(self.version, classes=len(self.class_names))
         copy.load_state_dict(self.state_dict())
@@ -198,27 +199,15 @@ class FERModel(
                 nn.init.zeros_(module.bias)
         for module in self.modules():
             if isinstance(module, SpatialAttention):
-                # 49 random taps over maps without a negative value would open or close it everywhere at once
+                # 49 random weights over maps without a negative value would open or close it everywhere
                 nn.init.zeros_(module.conv.weight)
-
-    def set_calibration(self, temperature: float, unsure_below: float) -> None:
-        """What `probabilities` divides logits by, and the highest probability below which an answer is unsure.
-
-        Both go into config.json. `fer_model.calibration` fits them; 1 and 0.5 are the unfitted defaults.
-        """
-        self.temperature, self.unsure_below = temperature, unsure_below
-        self.update_config()
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Calibrated probabilities of logits, both (B, classes): softmax(logits / temperature)."""
         return (logits / self.temperature).softmax(dim=1)
 
-    @property
-    def parameter_count(self) -> int:
-        return sum(parameter.numel() for parameter in self.parameters())
-
     def digest(self) -> str:
-        """SHA-256 over names and values of all weights, and the calibration; of equal models the same in any file."""
+        """SHA-256 over the names and values of all weights, and the calibration. Equal models have the same."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(name.encode())

@@ -11,11 +11,10 @@ from fer_model.configs import DATA_SIZE, PIXEL_MEAN, PIXEL_STD
 def to_face(image: Image.Image) -> Tensor:
     """A face crop as it is stored: grey uint8 (1, 48, 48), values in [0, 255].
 
-    Grey because FER2013 is: the network has never seen a colour.
+    Grey, because FER2013 is: the network has never seen a colour.
     """
     grey = image.convert("L")
     if grey.size != (DATA_SIZE, DATA_SIZE):
-        # `reducing_gap` would trade exactness for speed; faces are small, so neither matters
         grey = grey.resize((DATA_SIZE, DATA_SIZE), Image.Resampling.BILINEAR)  # antialiased when shrinking
     return torch.frombuffer(bytearray(grey.tobytes()), dtype=torch.uint8).view(1, DATA_SIZE, DATA_SIZE)
 

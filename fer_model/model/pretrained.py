@@ -1,4 +1,4 @@
-"""A network's life in folders and on the Hub: config.json, strict loading, saving, pushing."""
+"""A network in folders and on the Hub: config.json, strict loading, saving, pushing."""
 
 import json
 import tempfile
@@ -19,25 +19,46 @@ from fer_model.labels import COUNTS, EMOTIONS, class_names
 from fer_model.runs import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 
 
-class Pretrained(PyTorchModelHubMixin):
-    """For a network with `version`, `class_names` and a calibration: save, push and load it, the strict way."""
+class Pretrained(nn.Module, PyTorchModelHubMixin):
+    """A network that can be calibrated, saved, pushed to the Hub, and loaded strictly."""
 
-    def update_config(self) -> None:
-        """Remember what `save_pretrained` writes to config.json."""
-        calibration = {"temperature": self.temperature, "unsure_below": self.unsure_below}
+    version: str
+    class_names: tuple[str, ...]
+    temperature: float
+    unsure_below: float
+
+    @property
+    def parameter_count(self) -> int:
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def set_calibration(self, temperature: float, unsure_below: float) -> None:
+        """What `probabilities` divides logits by, and the highest probability below which an answer is unsure.
+
+        Both go into config.json. `calibration.calibrate` fits them; 1 and 0.5 are the unfitted defaults.
+        """
+        self.temperature, self.unsure_below = temperature, unsure_below
+        calibration = {"temperature": temperature, "unsure_below": unsure_below}
         self._hub_mixin_config = describe(self.version, self.class_names) | calibration
 
     def generate_model_card(
         self, *, folder: str = ".", repo_id: str | None = None, wheel: str | None = None
     ) -> ModelCard:
-        """A card without results: a bare network does not know how it was trained or measured."""
-        options = {"emotions": self.class_names, "folder": folder, "repo_id": repo_id, "wheel": wheel}
-        return ModelCard(card.render(self.version, self.parameter_count, **options))
+        """A card without results, because the network does not know how it was trained or measured."""
+        return ModelCard(
+            card.render(
+                self.version,
+                self.parameter_count,
+                emotions=self.class_names,
+                folder=folder,
+                repo_id=repo_id,
+                wheel=wheel,
+            )
+        )
 
     def _save_pretrained(self, save_directory: Path) -> None:
         state = {name: tensor.detach().contiguous().cpu() for name, tensor in self.state_dict().items()}
         save_file(state, save_directory / WEIGHTS_FILE, metadata={"format": "pt"})
-        # A card that is there may describe other weights: its generated sections must not stay.
+        # a card that is there may describe other weights, so its generated sections must not stay
         readme = save_directory / CARD_FILE
         old = readme.read_text(encoding="utf-8") if readme.is_file() else ""
         new = self.generate_model_card(folder=save_directory.as_posix()).content
@@ -52,18 +73,19 @@ class Pretrained(PyTorchModelHubMixin):
         token: str | bool | None = None,
         branch: str | None = None,
         create_pr: bool | None = None,
-        config: dict | None = None,
-        model_card_kwargs: dict | None = None,
+        config: object = None,
+        model_card_kwargs: object = None,
         **upload_options,
     ) -> str:
         """Upload config, weights and card, creating the repository if need be.
 
-        The mixin's own would replace the card on the Hub; this one keeps what people wrote in it and renews
-        only the generated sections. `fer_model.hub.push.push_folder` also sends figures and the package.
+        The mixin's own method would replace the card on the Hub. This one renews only the generated sections, and
+        keeps what people wrote. `fer_model.hub.push.push_folder` also sends figures and the package.
 
         Args:
-            branch: where to (default: main). upload_options: more for `HfApi.upload_folder`.
-            config, model_card_kwargs: the mixin's `save_pretrained` passes them; both are fixed here.
+            branch: which one to push to (default: main).
+            config, model_card_kwargs: the mixin's `save_pretrained` passes them; both are ignored.
+            upload_options: more options of `HfApi.upload_folder`.
 
         Returns:
             The commit's address.
@@ -88,7 +110,7 @@ class Pretrained(PyTorchModelHubMixin):
             )
 
     @classmethod
-    def from_pretrained(
+    def from_pretrained(  # type: ignore[override]  # the mixin's also takes the network's own arguments
         cls,
         pretrained_model_name_or_path: str | Path,
         *,
@@ -100,8 +122,8 @@ class Pretrained(PyTorchModelHubMixin):
     ) -> Self:
         """A trained network in evaluation mode, on the CPU, in float32.
 
-        Stricter than the mixin's own, which loads what fits and leaves the rest random, and falls
-        back to a pickle: here every weight must be there, and only safetensors are read.
+        Every weight must be there, and only safetensors are read. The mixin's own method loads what fits, leaves the
+        rest random, and falls back to a pickle.
 
         Args:
             pretrained_model_name_or_path: a folder, or a Hub id such as "user/name".
@@ -149,7 +171,7 @@ def describe(version: str, names: tuple[str, ...]) -> dict:
 
 
 def _read_config(path: Path, source: str) -> dict:
-    """`config.json` as a dict, checked against what this code can build."""
+    """`config.json` as a dict, once it is known that this code can build what it describes."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -178,7 +200,7 @@ def _read_config(path: Path, source: str) -> dict:
     return config
 
 
-def _check_weights(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:
+def _check_weights(model: Pretrained, weights: dict[str, Tensor], source: str) -> None:
     """Say in one sentence which tensors do not fit, instead of torch's page of them."""
     expected = model.state_dict()
     missing = [key for key in expected if key not in weights]

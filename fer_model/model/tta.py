@@ -1,4 +1,4 @@
-"""Test-time views: the same face shown to the network in several ways, and the logits averaged."""
+"""Test-time augmentation: the network sees several views of a face, and the logits are averaged."""
 
 import torch
 from torch import Tensor, nn
@@ -6,14 +6,16 @@ from torch import Tensor, nn
 from fer_model.model.preprocess import preprocess
 
 VIEWS = {"plain": 1, "flip": 2, "ten-crop": 10}
-"""How many passes through the network each kind takes."""
+"""How many views each kind has, and so how many passes through the network it takes."""
 
 CROP = 44
-"""Side of a crop of a stored face of 48 pixels; crops are enlarged to the network's input like whole faces."""
+"""Side, in pixels, of a crop of a stored face, which has 48. Crops are resized like whole faces."""
 
 
 def views(faces: Tensor, kind: str) -> list[Tensor]:
-    """Faces (B, 1, 48, 48) as they are; "flip": also mirrored; "ten-crop": corners and middle, also mirrored.
+    """Views of faces, uint8 (B, 1, 48, 48): "plain" as they are, "flip" also mirrored, "ten-crop" ten crops.
+
+    The ten crops, (B, 1, 44, 44), are the four corners and the middle, and their mirror images.
 
     Raises:
         ValueError: there is no such kind.

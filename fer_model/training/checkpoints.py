@@ -1,9 +1,11 @@
-"""The files of a training run, written so that a run killed at any moment leaves whole ones."""
+"""The files of a training run, written so that a run that is killed at any moment leaves whole ones."""
 
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -14,18 +16,18 @@ from fer_model.runs import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, Run, Settings
 
 
 def save_model(model: FERModel, folder: Path, accelerator: Accelerator) -> None:
-    """Write the model's three files so that at every moment the folder holds whole ones."""
+    """Write the model's three files. At every moment the folder holds whole ones."""
     if not accelerator.is_main_process:
         return
     temporary = folder.with_name(folder.name + ".writing")
     shutil.rmtree(temporary, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    if (folder / CARD_FILE).is_file():  # a person's own sentences in it are to stay
+    if (folder / CARD_FILE).is_file():  # what a person wrote in it stays
         temporary.mkdir()
         shutil.copy(folder / CARD_FILE, temporary)
     model.save_pretrained(temporary)
-    # the card first: from then on it claims nothing of the old weights, nor yet of the new; and the weights last,
-    # since a resumed run takes the folder for finished where it finds them (`holds_weights`)
+    # the card first, so that it never tells the old weights' results of the new ones; the weights last, since a
+    # resumed run takes the folder for finished where it finds them (`holds_weights`)
     order = (CARD_FILE, CONFIG_FILE, WEIGHTS_FILE)
     for file in sorted(temporary.iterdir(), key=lambda file: order.index(file.name)):
         os.replace(file, folder / file.name)
@@ -33,7 +35,7 @@ def save_model(model: FERModel, folder: Path, accelerator: Accelerator) -> None:
 
 
 def holds_weights(folder: Path, model: FERModel) -> bool:
-    """Whether the folder holds a model with these very weights, or these rounded to float16 (`recalibrate --half`)."""
+    """Whether the folder holds a model with these weights, or with these rounded to float16 (`recalibrate --half`)."""
     try:
         theirs, ours = FERModel.from_pretrained(folder).state_dict(), model.state_dict()
     except ModelError:
@@ -45,7 +47,7 @@ def holds_weights(folder: Path, model: FERModel) -> bool:
 
 
 def save_checkpoint(checkpoints: Path, epoch: int, accelerator: Accelerator) -> None:
-    """Write beside, then rename: a checkpoint that has its name is whole."""
+    """Write beside, then rename, so that a checkpoint that has its name is whole."""
     temporary = checkpoints / "writing"
     if accelerator.is_main_process:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -56,18 +58,18 @@ def save_checkpoint(checkpoints: Path, epoch: int, accelerator: Accelerator) -> 
         older = list(checkpoints.glob("epoch-*"))
         temporary.rename(checkpoints / f"epoch-{epoch:03d}")
         for folder in older:
-            # a half-deleted one is older than the new one, so nobody will resume from it
+            # half-deleted, it is still older than the new one, so no run resumes from it
             shutil.rmtree(folder)
     accelerator.wait_for_everyone()
 
 
 def newest_checkpoint(checkpoints: Path) -> Path | None:
-    """The folder of the last finished epoch, if there is one."""
+    """The checkpoint of the last finished epoch; None before any."""
     return max(checkpoints.glob("epoch-*"), key=lambda folder: int(folder.name.removeprefix("epoch-")), default=None)
 
 
 def remove_checkpoints(checkpoints: Path) -> None:
-    """Rename, then delete: a run killed in between does not resume from half a checkpoint."""
+    """Rename, then delete, so that no run resumes from half a checkpoint."""
     if checkpoints.is_dir():
         leaving = checkpoints.with_name(checkpoints.name + ".leaving")
         shutil.rmtree(leaving, ignore_errors=True)
@@ -76,18 +78,18 @@ def remove_checkpoints(checkpoints: Path) -> None:
 
 
 def remove_old_results(run: Run, accelerator: Accelerator) -> None:
-    """Remove what was measured of other weights, just before new ones take their place."""
+    """Remove the metrics and plots of the old weights, just before new ones take their place."""
     if accelerator.is_main_process:
         run.metrics_file.unlink(missing_ok=True)
-        for picture in run.visualizations.glob("*.png"):
-            picture.unlink()
+        for plot in run.visualizations.glob("*.png"):
+            plot.unlink()
 
 
 def require_same_run(run: Run, settings: Settings) -> None:
-    """A run goes on only with the settings it began with; otherwise its history would be a lie.
+    """A run is resumed only with the settings it began with, or its history would be wrong.
 
     Raises:
-        TrainingError: it was started with others.
+        TrainingError: it was started with other settings.
     """
     history = run.history()
     if history is None:  # somebody removed it
@@ -106,9 +108,9 @@ def require_same_run(run: Run, settings: Settings) -> None:
         )
 
 
-def _flat(settings: dict, prefix: str = "") -> dict:
-    """Nested settings by their dotted names, so that a message can name the one that changed."""
-    found = {}
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted names, so that a message can name the one that changed."""
+    found: dict[str, Any] = {}
     for key, value in settings.items():
         found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return found

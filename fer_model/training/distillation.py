@@ -1,8 +1,8 @@
-"""Knowledge distillation: networks that were trained before say what else a face looks like.
+"""Knowledge distillation: a run learns also from the probabilities of networks that were trained before.
 
-Part of every training image's target are the teachers' probabilities instead of the one label that a person gave
-(Hinton et al. 2015, https://arxiv.org/abs/1503.02531). A teacher may be of the student's own kind and still make it
-better (born-again networks, Furlanello et al. 2018, https://arxiv.org/abs/1805.04770).
+They are part of every training image's target, beside the one label that a person gave (Hinton et al. 2015,
+https://arxiv.org/abs/1503.02531). A teacher of the student's own design can still make it better (born-again networks,
+Furlanello et al. 2018, https://arxiv.org/abs/1805.04770).
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from torch import Tensor
 from fer_model.data.dataset import FERData, batches
 from fer_model.errors import TrainingError
 from fer_model.evaluation.predict import EVALUATION_BATCH, predict
-from fer_model.training.warm_start import Start, load_trained
+from fer_model.training.warm_start import Trained, load_trained
 
 
 @dataclass
 class TeacherTargets:
-    """What teachers say of every training image, float32 (N, classes), and its share of the image's target."""
+    """The teachers' probabilities for every training image, float32 (N, classes), and their share of its target."""
 
     probabilities: Tensor
     share: float
@@ -27,9 +27,9 @@ class TeacherTargets:
 
 @dataclass
 class Teachers:
-    """Trained networks, and the share of every target that their mean probabilities make up, in (0, 1]."""
+    """Trained networks, and the share of their mean probabilities in every target, in (0, 1]."""
 
-    trained: list[Start]
+    trained: list[Trained]
     share: float
 
     def describe(self) -> dict:
@@ -39,14 +39,14 @@ class Teachers:
     def ask(self, train: FERData, accelerator: Accelerator, memory_format: torch.memory_format) -> TeacherTargets:
         """Their mean calibrated probabilities for each training image, on the accelerator's device.
 
-        Once, of the image and its mirror image, and not again of every change that augmentation makes to it. At the
-        temperature that was calibrated on images it had not learned, so on those that it has, most of these, a teacher
-        is surer than it is right. What this costs, two forward passes over the training images for each teacher, is in
-        no epoch of the history.
+        They are computed once, from the image and its mirror image, and not again for every augmentation of it. The
+        temperature was fitted on images that a teacher had not learned. Most of these it has learned, so it is surer
+        here than it is right. Each teacher takes two forward passes over the training images, which are in no epoch of
+        the history.
         """
         answers, loader = [], accelerator.prepare(batches(train, EVALUATION_BATCH))
         for teacher in self.trained:
-            model = teacher.model.to(accelerator.device, memory_format=memory_format)
+            model = teacher.model.to(accelerator.device).to(memory_format=memory_format)
             with accelerator.autocast():
                 name = f"asking {teacher.init['model']}"
                 logits, _ = predict(model, loader, accelerator, name, memory_format, views="flip")

@@ -16,7 +16,7 @@ from fer_model.evaluation.metrics import FERMetric
 from fer_model.evaluation.predict import EVALUATION_BATCH, predict
 from fer_model.machine import keep_freed_memory, share_cores, warn_of_slow_precision
 from fer_model.model.calibration import calibrate
-from fer_model.runs import History, Run
+from fer_model.runs import About, Ancestry, Epoch, History, Run, Settings, ValidationScores
 from fer_model.training.checkpoints import (
     holds_weights,
     newest_checkpoint,
@@ -67,7 +67,7 @@ def fit(
     output_dir: Path,
     *,
     seed: int,
-    about: dict,
+    about: About,
     teachers: Teachers | None = None,
     channels_last: bool = False,
     resume: bool = False,
@@ -89,10 +89,10 @@ def fit(
         overwrite: begin anew although `output_dir` holds an unfinished run.
 
     Returns:
-        The history, of the form that `runs.History` gives. The
-        training loss is the recipe's, with label smoothing, focal factor, mixed images and teachers if it has them;
-        the validation loss is the weighted cross-entropy alone. The training accuracy is over images as they were
-        shown, and of mixed ones counts the first label; the learning rate is the one at the epoch's end.
+        The history (`runs.History`). Its training loss is the recipe's, with label smoothing, focal factor, mixed
+        images and teachers if it has them. Its validation loss is the weighted cross-entropy alone. The training
+        accuracy is over images as they were shown; of mixed ones it counts the first label. The learning rate is the
+        one at the epoch's end.
 
     Raises:
         TrainingError: an unfinished run is in the way, the resumed run was started with other
@@ -113,22 +113,11 @@ def fit(
         channels_last=channels_last,
     )
     taught_by = [teacher.earlier for teacher in teachers.trained] if teachers else []
-    origin = {"earlier": start.earlier, "taught_by": taught_by}
+    origin: Ancestry = {"earlier": start.earlier, "taught_by": taught_by}
     for known in (start, *(teachers.trained if teachers else ())):
-        warning = check_validation(known, settings)
-        if warning:
+        if warning := check_validation(known, settings):
             accelerator.print(f"Warning: {warning}")
-    newest = newest_checkpoint(run.checkpoints)
-    if newest and not resume and not overwrite:
-        raise TrainingError(
-            f"{run.checkpoints} holds a run that reached {newest.name}; "
-            "add --resume to go on with it, --overwrite to begin anew, or choose another --output-dir."
-        )
-    if newest and resume:
-        require_same_run(run, settings)
-    accelerator.wait_for_everyone()  # every process has looked before the main one changes anything
-    if accelerator.is_main_process and not (newest and resume):
-        remove_checkpoints(run.checkpoints)
+    checkpoint = _claim(run, settings, accelerator, resume, overwrite)
 
     # different random numbers in each process, or all would augment and drop out alike
     set_seed(seed, device_specific=True)
@@ -158,9 +147,9 @@ def fit(
         save_model(result, run.models, accelerator)
 
     accelerator.register_for_checkpointing(progress, schedule, *([average] if average else []))
-    if newest and resume:
-        accelerator.load_state(str(newest))
-        accelerator.print(f"resumed {newest}: {len(progress.epochs)} epochs done")
+    if checkpoint:
+        accelerator.load_state(str(checkpoint))
+        accelerator.print(f"resumed {checkpoint}: {len(progress.epochs)} epochs done")
         write_history(run, history_of(settings, progress, origin), accelerator)
         with torch.random.fork_rng(devices=()):  # what follows draws numbers that an uninterrupted run does not
             # killed between the checkpoint of a best epoch and its model
@@ -170,8 +159,8 @@ def fit(
         accelerator.print(f"no checkpoint in {run.checkpoints}: starting at epoch 1")
 
     accelerator.print(HEADER)
-    for row in progress.epochs:
-        accelerator.print(row_of(row))
+    for done in progress.epochs:
+        accelerator.print(row_of(done))
     while progress.stopped is None:
         epoch = len(progress.epochs) + 1
         started = time.perf_counter()
@@ -183,22 +172,18 @@ def fit(
         if average:  # each process averaged the statistics of its own batches; the first one's are kept
             broadcast(list(average.module.buffers()))
         logits, labels = predict(kept, validation_loader, accelerator, "validating", memory_format)
-        row = {
+        row: Epoch = {
             "epoch": epoch,
             **trained,
             **_validation_scores(logits, labels, weights),
             "seconds": time.perf_counter() - started,
             "images_per_second": len(train) / train_seconds,
-            "learning_rate": schedule.get_last_lr()[0],  # of the next step
+            "learning_rate": float(schedule.get_last_lr()[0]),  # of the next step
             "size": size,
             # a backward pass costs two forward ones
             "training_flops": 3 * flops[size] * len(train),
         }
-        if not (math.isfinite(row["train_loss"]) and math.isfinite(row["validation_loss"])):
-            raise TrainingError(
-                f"The loss is not a finite number in epoch {epoch}; "
-                "begin anew with --overwrite and a smaller --lr, or with --mixed_precision no."
-            )
+        _require_finite(row)
         progress.epochs.append(row)
         # first, for it replaces the only record of the weights that this run may have begun with in the same folder
         write_history(run, history_of(settings, progress, origin), accelerator)
@@ -210,7 +195,32 @@ def fit(
     return history_of(settings, progress, origin)
 
 
-def _validation_scores(logits: Tensor, labels: Tensor, weights: Tensor) -> dict:
+def _claim(run: Run, settings: Settings, accelerator: Accelerator, resume: bool, overwrite: bool) -> Path | None:
+    """Make sure that no other run is in the way; returns the checkpoint to go on from, None to begin anew."""
+    newest = newest_checkpoint(run.checkpoints)
+    if newest and not resume and not overwrite:
+        raise TrainingError(
+            f"{run.checkpoints} holds a run that reached {newest.name}; "
+            "add --resume to go on with it, --overwrite to begin anew, or choose another --output-dir."
+        )
+    checkpoint = newest if resume else None
+    if checkpoint:
+        require_same_run(run, settings)
+    accelerator.wait_for_everyone()  # every process has looked before the main one changes anything
+    if accelerator.is_main_process and not checkpoint:
+        remove_checkpoints(run.checkpoints)
+    return checkpoint
+
+
+def _require_finite(row: Epoch) -> None:
+    if not (math.isfinite(row["train_loss"]) and math.isfinite(row["validation_loss"])):
+        raise TrainingError(
+            f"The loss is not a finite number in epoch {row['epoch']}; "
+            "begin anew with --overwrite and a smaller --lr, or with --mixed_precision no."
+        )
+
+
+def _validation_scores(logits: Tensor, labels: Tensor, weights: Tensor) -> ValidationScores:
     weights = weights.cpu()
     loss = weighted_cross_entropy(logits, labels, weights).sum() / weights[labels].sum()
     scores = FERMetric().compute(predictions=logits.softmax(dim=1), references=labels)

@@ -1,23 +1,25 @@
-"""What a run writes down, and where it stands."""
+"""What a run records, and how far it is."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from accelerate import Accelerator
 
 from fer_model.configs import Recipe
 from fer_model.data.dataset import FERData, fingerprint
 from fer_model.machine import environment
-from fer_model.runs import Epoch, History, Run, Settings, write_json
+from fer_model.runs import About, Ancestry, Epoch, History, Run, Settings, write_json
 from fer_model.training.distillation import Teachers
 from fer_model.training.warm_start import Start
 
-HEADER = f"{'epoch':>5} {'train loss':>11} {'train acc':>10} {'val loss':>9} {'val acc':>8} {'val recall':>11} {'seconds':>8} {'images/s':>9}"  # noqa: E501
+HEADER = (
+    f"{'epoch':>5} {'train loss':>11} {'train acc':>10} {'val loss':>9} {'val acc':>8} {'val recall':>11} "
+    f"{'seconds':>8} {'images/s':>9}"
+)
 
 
 @dataclass
 class Progress:
-    """Where a run stands; saved with every checkpoint (`state_dict` is what Accelerate asks for)."""
+    """How far a run is. Every checkpoint holds it, by the two methods that Accelerate asks for."""
 
     recipe: Recipe
     epochs: list[Epoch] = field(default_factory=list)
@@ -32,8 +34,8 @@ class Progress:
     def best_epoch(self) -> int:
         """The first epoch with the highest validation accuracy, counted from 1; 0 before any.
 
-        Epochs at the size that the recipe ends with come before all others: what was trained on smaller images and
-        validated on larger ones has a validation accuracy of no meaning.
+        Epochs at the recipe's last image size come before all others. A network that was trained on smaller images
+        than it is validated on has a validation accuracy without meaning.
         """
         if not self.epochs:
             return 0
@@ -41,7 +43,7 @@ class Progress:
         return max(self.epochs, key=lambda row: (row["size"] == last, row["validation_accuracy"]))["epoch"]
 
     def waited(self) -> int:
-        """Epochs since the best one."""
+        """How many epochs ago the best one was."""
         return len(self.epochs) - self.best_epoch
 
     @property
@@ -55,8 +57,8 @@ class Progress:
         return None
 
 
-def history_of(settings: Settings, progress: Progress, origin: dict[str, Any]) -> History:
-    """What history.json holds; `origin` are the histories that led to the weights, as "earlier" and "taught_by"."""
+def history_of(settings: Settings, progress: Progress, origin: Ancestry) -> History:
+    """What history.json holds."""
     return {
         "run": settings,
         "epochs": progress.epochs,
@@ -81,12 +83,12 @@ def settings_of(
     accelerator: Accelerator,
     *,
     seed: int,
-    about: dict[str, Any],
+    about: About,
     teachers: Teachers | None,
     channels_last: bool,
 ) -> Settings:
-    """The entry "run" of a history, by which a run that goes on is told from another one."""
-    # how many epochs there may be is no part of a run's settings, unless the schedule stretches over them
+    """The entry "run" of a history. A resumed run must have the same."""
+    # the number of epochs may change when a run is resumed, unless the schedule stretches over them
     stretches = recipe.cosine or recipe.share_at_end
     return {
         **about,

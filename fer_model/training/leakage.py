@@ -1,19 +1,19 @@
-"""Has what a run begins at, or learns from, seen the run's validation images?"""
+"""Whether the weights that a run begins at, or its teachers, have seen the run's validation images."""
 
 from pathlib import Path
 
 from fer_model.errors import TrainingError
-from fer_model.runs import Settings, lineage, unrecorded
+from fer_model.runs import History, Settings, lineage
 from fer_model.training.warm_start import Start
 
 
 def check_validation(start: Start, run: Settings) -> str | None:
-    """Whether earlier runs may have learned this run's validation images: a warning in words, or None.
+    """A warning where earlier runs may have learned this run's validation images; else None.
 
-    Earlier runs are all that led to the weights: those they began with, their teachers, and the teachers' own.
+    Earlier runs are all that led to the weights: those that they began at, their teachers, and the teachers' own.
 
     Args:
-        run: the "run" entry of the history that begins.
+        run: the settings of the run that begins.
 
     Raises:
         TrainingError: an earlier run had the same dataset, but other validation images.
@@ -21,7 +21,7 @@ def check_validation(start: Start, run: Settings) -> str | None:
     if start.init is None:
         return None
     warning = None
-    if unrecorded(start.earlier):
+    if _unrecorded(start.earlier):
         warning = (
             f"Nothing is recorded of how {start.init['model']}, or what it learned from, was trained. If that has seen "
             "this run's validation images, their accuracy, and the calibration, will be too good."
@@ -45,13 +45,20 @@ def check_validation(start: Start, run: Settings) -> str | None:
     return warning
 
 
+def _unrecorded(histories: list[History]) -> bool:
+    """Whether runs, oldest first, began at weights, or had a teacher, of whose training nothing is recorded."""
+    if not histories or histories[0]["run"]["init"]:
+        return True
+    return any(_unrecorded(teacher) for run in histories for teacher in run.get("taught_by", []))
+
+
 def _where(dataset: str) -> str:
-    """A dataset by one name only: a folder's or file's whole path, or a Hub id."""
+    """One name for a dataset: a folder's or file's whole path, or a Hub id."""
     return str(Path(dataset).resolve()) if Path(dataset).exists() else dataset
 
 
 def _size(run: Settings) -> tuple:
-    """By which one dataset under two names, a folder and a Hub id, is recognised."""
+    """Figures by which one dataset is recognised under two names, a folder and a Hub id."""
     return sum(run["images"].values()), run["limit"], run["classes"]
 
 
@@ -64,10 +71,10 @@ def _remedy(then: Settings) -> str:
 
 
 def _within(run: Settings, then: Settings) -> bool:
-    """Whether all validation images of `run` were ones of an earlier run too: the same, or some of them.
+    """Whether all validation images of `run` were also validation images of an earlier run.
 
-    A smaller fraction of the same images is a part of a larger one's, and so is a split that keeps photos together
-    of one that does not (`data.splits.stratified_split`).
+    With one seed a smaller fraction is a part of a larger one. A split that keeps photos together is a part of one
+    that does not (`data.splits.stratified_split`).
     """
     settings = [(which["seed"], *_size(which)) for which in (run, then)]
     splits = [(which["recipe"]["validation_fraction"], which["recipe"]["together"]) for which in (run, then)]

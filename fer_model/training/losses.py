@@ -21,12 +21,12 @@ def weighted_cross_entropy(
 ) -> Tensor:
     """Cross-entropy of each image times its class weight, (B,), not yet averaged.
 
-    The mean that a process trains on, and that the history reports of all, is sum(losses) / sum(weights[labels]),
-    as `torch.nn.CrossEntropyLoss(weight=..., label_smoothing=...)` defines it.
+    Training minimises sum(losses) / sum(weights[labels]), and the history reports it. This is the mean that
+    `torch.nn.CrossEntropyLoss(weight=..., label_smoothing=...)` defines.
 
     Args:
-        focal: gamma of the focal loss: each loss is also multiplied by (1 - p) ** gamma, where p is the
-            probability of the true class (Lin et al. 2017, https://arxiv.org/abs/1708.02002, equation 5).
+        focal: gamma of the focal loss. Each loss is also multiplied by (1 - p) ** gamma, where p is the probability of
+            the true class (Lin et al. 2017, https://arxiv.org/abs/1708.02002, equation 5).
     """
     losses = F.cross_entropy(logits, labels, weight=weights, reduction="none", label_smoothing=label_smoothing)
     if focal:
@@ -36,8 +36,11 @@ def weighted_cross_entropy(
 
 
 def distillation(logits: Tensor, labels: Tensor, weights: Tensor, probabilities: Tensor) -> Tensor:
-    """Cross-entropy of each image with a teacher's probabilities, (B, classes), times its label's class weight: (B,).
+    """Cross-entropy of each image with the teachers' probabilities, times its label's class weight: (B,).
 
     Hinton et al. 2015, https://arxiv.org/abs/1503.02531, section 2, with no temperature on the student's side.
+
+    Args:
+        probabilities: float32 (B, classes).
     """
     return F.cross_entropy(logits, probabilities, reduction="none") * weights[labels]

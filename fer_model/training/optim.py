@@ -1,14 +1,17 @@
 """What moves the weights: the optimizer, its learning rate over the steps, and their moving average."""
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fer_model.configs import Recipe
+from fer_model.model.network import FERModel
 
-_MAKERS = {
+_MAKERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
     "sgd": lambda parameters, **options: torch.optim.SGD(parameters, momentum=0.9, nesterov=True, **options),
@@ -17,7 +20,7 @@ _MAKERS = {
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimizer over all parameters."""
-    groups = [{"params": list(model.parameters())}]
+    groups: list[dict[str, Any]] = [{"params": list(model.parameters())}]
     if recipe.decay_weights_only:
         kernels = [parameter for parameter in model.parameters() if parameter.ndim > 1]
         others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
@@ -28,7 +31,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 def make_schedule(
     optimizer: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch: int
 ) -> torch.optim.lr_scheduler.LambdaLR:
-    """The learning rate of every step: a linear rise over `recipe.warmup` epochs, then constant or half a cosine."""
+    """The learning rate of every step: linear warm-up over `recipe.warmup` epochs, then constant or half a cosine."""
     rise, total = recipe.warmup * steps_per_epoch, recipe.epochs * steps_per_epoch
 
     def factor(step: int) -> float:
@@ -41,18 +44,24 @@ def make_schedule(
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
-def make_average(model: nn.Module, recipe: Recipe) -> AveragedModel | None:
+class Average(AveragedModel):
+    """The moving average of a `FERModel`."""
+
+    module: FERModel
+
+
+def make_average(model: FERModel, recipe: Recipe) -> Average | None:
     """The exponential moving average of weights and BatchNorm statistics; None where the recipe has none.
 
     Its decay after step t is min(recipe.ema, t / (t + 9)), as in TensorFlow's `ExponentialMovingAverage` with
-    `num_updates`: the random beginning, and BatchNorm statistics far from today's, are soon forgotten.
+    `num_updates`. The random beginning and its BatchNorm statistics are so forgotten soon.
     """
     if not recipe.ema:
         return None
 
-    def update(averages: list[Tensor], values: list[Tensor], count: Tensor) -> None:
-        step = int(average.n_averaged) + 1  # the first was copied, and is not seen here; `count` is on the device
+    def update(averages: Sequence[Tensor], values: Sequence[Tensor], count: Tensor | int) -> None:
+        step = int(average.n_averaged) + 1  # the first was copied without a call; `count` may be on the device
         get_ema_multi_avg_fn(min(recipe.ema, step / (step + 9)))(averages, values, count)
 
-    average = AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+    average = Average(model, multi_avg_fn=update, use_buffers=True)
     return average

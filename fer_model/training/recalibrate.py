@@ -14,15 +14,15 @@ from fer_model.runs import Run
 from fer_model.training.checkpoints import remove_old_results, save_model
 
 TOLERANCE = 0.01
-"""In accuracy: bfloat16 against float32 turns over less, training images among the validation images more."""
+"""Of the accuracy. bfloat16 against float32 changes less, training images among the validation images more."""
 
 
 def recalibrate(run: Run, dataset: str | None = None, *, half: bool = False, skip_corrupt: bool = False) -> FERModel:
-    """Calibrate the model in the run's folder, centre its Grad-CAM layer, save it, and remove what was measured before.
+    """Calibrate the model in the run's folder, centre its Grad-CAM layer, and save it. Old metrics are removed.
 
     Args:
         dataset: a Hub id or path; by default the one in the run's history.
-        half: round the weights to float16, and store them so. What is fitted is fitted on the rounded weights.
+        half: round the weights to float16 first, and store them so.
         skip_corrupt: leave unreadable images out, as the run did.
 
     Raises:
@@ -45,13 +45,13 @@ def recalibrate(run: Run, dataset: str | None = None, *, half: bool = False, ski
     _, validation = validation_split(everything, settings["limit"], fraction, settings["seed"], together)
     model.centre_grad_cam_layer()
     if half:
-        model = model.half().float()  # rounded: what everyone will load
+        model = model.half().float()  # rounded, as everyone will load them
     accelerator = Accelerator(mixed_precision="no")
     prepared, loader = accelerator.prepare(model, batches(validation, EVALUATION_BATCH))
     logits, labels = predict(prepared, loader, accelerator, "calibrating")
     accuracy = float((logits.argmax(dim=1) == labels).double().mean())
     best = history["epochs"][history["best_epoch"] - 1]["validation_accuracy"]
-    # the same photos in another order would put training images among these; then it would score higher
+    # of the same photos in another order some would be training images, and the accuracy higher
     same = settings["validation_sha256"] == fingerprint(validation.images)
     if not same or abs(accuracy - best) > TOLERANCE:
         raise FERError(

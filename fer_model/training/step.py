@@ -13,13 +13,14 @@ from fer_model.data.augment import augment, mix
 from fer_model.evaluation.predict import progress_bar
 from fer_model.model.network import FERModel
 from fer_model.model.preprocess import normalise, resize
+from fer_model.runs import TrainingScores
 from fer_model.training.distillation import TeacherTargets
 from fer_model.training.losses import distillation, weighted_cross_entropy
 
 
 @dataclass
 class Step:
-    """What one training step works on and with."""
+    """A training step: the network, and all that moves its weights."""
 
     model: torch.nn.Module
     optimizer: torch.optim.Optimizer
@@ -34,15 +35,18 @@ class Step:
     def __call__(
         self, faces: Tensor, labels: Tensor, indices: Tensor, accelerator: Accelerator
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Take it; returns each image's loss, class weight, and whether it was recognised, all (B,).
+        """Take the step; returns each image's loss, class weight, and whether it was recognised, all (B,).
 
-        `indices` are the images' places among the training images.
+        Args:
+            faces: uint8 (B, 1, 48, 48).
+            labels: int64 (B,).
+            indices: int64 (B,), the images' places among the training images.
         """
         settings = self.recipe.augmentation
         images, mixed = mix(augment(resize(faces, self.size), settings), settings)
         logits = self.model(normalise(images).contiguous(memory_format=self.memory_format)).float()
         losses, class_weights = self._losses(logits, labels, indices)
-        if mixed:  # as often in the batch's labels as in its pixels
+        if mixed:  # the labels are mixed as the pixels are
             other_losses, other_weights = self._losses(logits, labels[mixed.partner], indices[mixed.partner])
             losses = mixed.share * losses + (1 - mixed.share) * other_losses
             class_weights = mixed.share * class_weights + (1 - mixed.share) * other_weights
@@ -67,10 +71,10 @@ class Step:
         return losses, self.weights[labels]
 
 
-def train_epoch(step: Step, loader, accelerator: Accelerator, description: str) -> dict[str, float]:
-    """Take a step for every batch; returns {"train_loss", "train_accuracy"}, over all processes."""
+def train_epoch(step: Step, loader, accelerator: Accelerator, description: str) -> TrainingScores:
+    """Take a step for every mini-batch; returns the scores over all processes."""
     step.model.train()
-    seen = []  # loss, weight, correct: (3, images of a batch), left on the device so that nothing waits
+    seen = []  # loss, weight, correct: (3, B) each, left on the device so that nothing waits
     for faces, labels, indices in progress_bar(loader, description, accelerator):
         losses, class_weights, correct = step(faces, labels, indices, accelerator)
         seen.append(torch.stack(accelerator.gather_for_metrics((losses, class_weights, correct.float()))))
@@ -82,7 +86,7 @@ def train_epoch(step: Step, loader, accelerator: Accelerator, description: str) 
 
 
 def forward_flops(model: FERModel, size: int) -> int:
-    """Floating-point operations of one image's way through the network, as torch counts them."""
+    """Floating-point operations of one image's forward pass, as torch counts them."""
     training = model.training
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model.eval()(torch.zeros(1, 3, size, size))

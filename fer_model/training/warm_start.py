@@ -1,4 +1,4 @@
-"""Networks that were trained before a run, to begin at (fine-tuning, warm restarts) or to learn from (teachers)."""
+"""Warm starts: trained networks that a run begins at (fine-tuning, warm restarts) or learns from (teachers)."""
 
 from dataclasses import dataclass, field
 
@@ -10,21 +10,28 @@ from fer_model.training.checkpoints import newest_checkpoint
 
 @dataclass
 class Start:
-    """A network as it is when a run begins, and what its history has to say of the time before."""
+    """A network as it is when a run begins, and where its weights come from."""
 
     model: FERModel
     init: Origin | None = None  # None: random weights
     earlier: list[History] = field(default_factory=list)  # the histories of the runs before, oldest first
 
 
+@dataclass
+class Trained(Start):
+    """A network that was trained before."""
+
+    init: Origin
+
+
 def starting_point(version: str, classes: int, seed: int, source: str | None, resumed: Run | None = None) -> Start:
     """Random weights that depend on `seed` alone, or the trained ones of `source`, a folder or Hub id.
 
-    A version whose parts are all in this one will do; what is new here then begins as in a network of its own.
+    `source` may hold another version, if all its parts are in this one. New parts then begin at random weights.
 
     Args:
-        resumed: a run that is to go on. Its checkpoint is what counts then: where `source`
-            is that folder's own models/, they are by now another epoch's.
+        resumed: a run that is resumed. Its history then says where it began, because models/ in its folder, which
+            `source` may be, holds a later epoch by now.
 
     Raises:
         ModelError: `source` cannot be loaded.
@@ -46,7 +53,7 @@ def starting_point(version: str, classes: int, seed: int, source: str | None, re
     return Start(model, found.init, found.earlier)
 
 
-def load_trained(source: str) -> Start:
+def load_trained(source: str) -> Trained:
     """The network of a folder or Hub id, and the histories that led to it.
 
     Raises:
@@ -54,10 +61,10 @@ def load_trained(source: str) -> Start:
     """
     model = FERModel.from_pretrained(source)
     digest = model.digest()
-    return Start(model, {"model": source, "sha256": digest}, earlier(source, digest))
+    return Trained(model, {"model": source, "sha256": digest}, earlier(source, digest))
 
 
 def _fits(trained: FERModel, model: FERModel) -> bool:
-    """Whether all weights of the one have their place in the other, as V2's have in V3, which has more."""
+    """Whether all weights of `trained` have a place in `model`, as V2's have in V3."""
     here = {name: tensor.shape for name, tensor in model.state_dict().items()}
     return all(here.get(name) == tensor.shape for name, tensor in trained.state_dict().items())
