@@ -1,4 +1,4 @@
-"""The demo: faces in photos, films and the webcam, six probabilities each, and where the evidence lies.
+"""The demo: faces in photos, videos and the webcam, six probabilities each, and where the evidence lies.
 
     python app.py                                   # all weights under results/, http://127.0.0.1:7860
     python app.py --model results/v1/models         # a folder with config.json and model.safetensors
@@ -21,7 +21,8 @@ import os
 import sys
 from pathlib import Path
 
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported; stops its calls to the outside
+# read when gradio is imported; stops its calls to the outside: docs/demo.md#gradios-internals
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 try:
     import spaces  # on a ZeroGPU Space; it must come before torch
@@ -82,8 +83,8 @@ def main(args: argparse.Namespace) -> None:
     page = build_page(versions, examples, spaces.GPU if spaces else lambda function: function)
     for name in versions.names:
         print(f"Model: {name}, {versions.source(name)}", flush=True)
-    # Who comes when so many wait is told so at once. With 8 photos a second that is after half a minute; films take
-    # longer, but one at a time of them is worked on beside the photos.
+    # Who comes when so many wait is told so at once. With 8 photos a second that is after half a minute; videos
+    # take longer, but one at a time of them is worked on beside the photos.
     page.queue(default_concurrency_limit=args.workers, max_size=200)
     try:
         page.launch(

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 HERE = Path(__file__).parent
-SIZE = 96  # pixels; no larger, so that the demo takes the picture as a face crop
+SIZE = 96  # pixels; the demo takes an image of at most this size as a face crop
 SCALE = 8  # drawn larger and shrunk, for smooth edges
 
 # what sets the expressions apart, in units of the picture's side:

@@ -1,11 +1,12 @@
 """The endpoints that programs call, over HTTP and as tools of the Model Context Protocol (MCP).
 
-Names, parameters and answers are stable. The docstrings are what an API page and an MCP client show.
+Names, parameters and answers are stable. The docstrings are what the API page and MCP clients show; what stands in
+<angle brackets> is filled in by `endpoints`.
 """
 
 import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gradio as gr
@@ -22,7 +23,7 @@ from fer_model.errors import ImageError
 from fer_model.images import shrunk
 from fer_model.inference.drawing import draw_boxes, overlay
 from fer_model.inference.pipeline import Place, Result
-from fer_model.labels import NEUTRAL
+from fer_model.labels import COUNTS, NEUTRAL
 from fer_model.runs import Run
 
 PREDICTED = "predicted"
@@ -32,13 +33,13 @@ _LARGEST_ANSWER = 1280  # pixels a side of the picture with boxes
 
 def endpoints(network: Network, jobs: Jobs) -> None:
     """Build what programs call: no button of the page does, so hidden ones carry the functions."""
+    names = network.class_names()
 
     @for_visitors
     def predict(
         image: dict | None, whole_picture: bool = False, version: str | None = None, level_eyes: bool = True
     ) -> tuple[dict, Image.Image, Image.Image | None]:
-        """Recognise the facial expression of every face in a picture: happiness, surprise, sadness, anger, disgust or
-        fear. Neutral is not among them, so a face at rest gets one of the six too. An expression is not an emotion.
+        """Recognise the facial expression of every face in a picture: <classes>. An expression is not an emotion.
 
         Args:
             image: A picture file of at most 50 megapixels.
@@ -74,7 +75,7 @@ def endpoints(network: Network, jobs: Jobs) -> None:
 
         Args:
             image: A picture file of at most 50 megapixels.
-            emotion: "predicted", or one of happiness, surprise, sadness, anger, disgust, fear.
+            emotion: "predicted", or one of <names>.
             face: The face's number as /predict lists them, from 1, the largest.
             whole_picture: Take the picture as a face crop; do not search it. Of at most 96 x 96 pixels it always is.
             version: The network to ask, one of those that /about lists; null for its default.
@@ -85,9 +86,9 @@ def endpoints(network: Network, jobs: Jobs) -> None:
         """
         path = path_of(image)
         try:
-            names = network.class_names(version)
-            if emotion not in (PREDICTED, *names):
-                raise ImageError(f"There is no class of that name; choose {PREDICTED}, {', '.join(names)}.")
+            known = network.class_names(version)
+            if emotion not in (PREDICTED, *known):
+                raise ImageError(f"There is no class of that name; choose {PREDICTED}, {', '.join(known)}.")
             result = network.recognise(version, path, bool(whole_picture), bool(level_eyes))
         finally:
             forget([path])
@@ -129,7 +130,18 @@ def endpoints(network: Network, jobs: Jobs) -> None:
         }
 
     @for_visitors
-    def film(video: dict | None, every: float = 0.1, version: str | None = None) -> tuple[str, str]:
+    def film(video: dict | None, every: float = 0.1, version: str | None = None) -> Iterator[tuple[str, str]]:
+        """Follow the faces through a video, and recognise their expressions.
+
+        Args:
+            video: A video file; what comes after its first <seconds> seconds is left out.
+            every: Seconds from one search for faces to the next; 0 for every frame.
+            version: The network to ask, one of those that /about lists; null for its default.
+
+        Returns:
+            The video with every face boxed and named, MP4 without sound.
+            A CSV table with a row for every face and time: its number, box, probabilities, averaged over 0.4 seconds.
+        """
         path = path_of(video, "video")
         try:
             if not isinstance(every, int | float):
@@ -140,18 +152,6 @@ def endpoints(network: Network, jobs: Jobs) -> None:
                 yield f"{folder}/annotated.mp4", f"{folder}/faces.csv"
         finally:
             forget([path])
-
-    film.__doc__ = f"""Follow the faces through a film, and recognise their expressions.
-
-        Args:
-            video: A film file; what comes after its first {MAX_SECONDS} seconds is left out.
-            every: Seconds from one search for faces to the next; 0 for every frame.
-            version: The network to ask, one of those that /about lists; null for its default.
-
-        Returns:
-            The film with every face boxed and named, MP4 without sound.
-            A CSV table with a row for every face and time: its number, box, probabilities, averaged over 0.4 seconds.
-        """
 
     @for_visitors
     def about() -> dict:
@@ -168,10 +168,10 @@ def endpoints(network: Network, jobs: Jobs) -> None:
         return {
             "default": versions.default,
             "versions": {
-                name: measured and {key: measured[key] for key in wanted} for name, measured in figures.items()
+                name: measured and {key: dict(measured)[key] for key in wanted} for name, measured in figures.items()
             },
-            "classes": list(network.class_names()),
-            "limits": ("" if NEUTRAL in network.class_names() else "Neutral is not among the classes. ")
+            "classes": list(names),
+            "limits": ("" if NEUTRAL in names else "Neutral is not among the classes. ")
             + "An expression is not an emotion. Not for employment, education or policing (EU AI Act, Art. 5(1)(f)). "
             "Trained on small grey photos with disputed labels.",
         }
@@ -182,17 +182,22 @@ def endpoints(network: Network, jobs: Jobs) -> None:
         "whole_picture": lambda: gr.Checkbox(label="whole_picture"),
         "level_eyes": lambda: gr.Checkbox(True, label="level_eyes"),
         "version": lambda: gr.Textbox(None, label="version"),
-        "emotion": lambda: gr.Dropdown([PREDICTED, *network.class_names()], value=PREDICTED, label="emotion"),
+        "emotion": lambda: gr.Dropdown([PREDICTED, *names], value=PREDICTED, label="emotion"),
         "face": lambda: gr.Number(1, precision=0, label="face"),
         "every": lambda: gr.Number(0.1, label="every"),
     }
 
+    filled = {"<classes>": _classes(names), "<names>": ", ".join(names), "<seconds>": str(MAX_SECONDS)}
+
     def offer(function: Callable, outputs: list[gr.components.Component], concurrency_id: str = "network") -> None:
+        for gap, text in filled.items():
+            function.__doc__ = (function.__doc__ or "").replace(gap, text)
         description, parameters, returns = get_function_description(function)
         inputs = [_documented(given[name](), text) for name, text in parameters.items()]
         for component, text in zip(outputs, returns, strict=True):
             _documented(component, text)
-        for event in Context.root_block.fns.values():  # Gradio names the page's own events, too
+        page = Context.root_block  # docs/demo.md#gradios-internals
+        for event in page.fns.values() if page else ():  # Gradio names the page's own events, too
             if event.api_name == function.__name__:
                 event.api_name += "_of_the_page"
         gr.Button().click(
@@ -211,16 +216,25 @@ def endpoints(network: Network, jobs: Jobs) -> None:
         offer(compare, [gr.JSON(label="answer")])
         offer(film, [gr.Video(label="annotated"), gr.File(label="table")], concurrency_id="long")
         offer(about, [gr.JSON(label="answer")])
-    gr.mcp.GradioMCPServer = Tools  # what `launch` starts
+    # what `launch` starts: docs/demo.md#gradios-internals
+    gr.mcp.GradioMCPServer = Tools  # type: ignore[misc]
+
+
+def _classes(names: tuple[str, ...]) -> str:
+    """What a network can answer, in the words of an endpoint's description."""
+    listed = f"{', '.join(names[:-1])} or {names[-1]}"
+    if NEUTRAL in names:
+        return listed
+    return f"{listed}. Neutral is not among them, so a face at rest gets one of the {COUNTS[len(names)]} too"
 
 
 def _documented(component: gr.components.Component, text: str) -> gr.components.Component:
     """The component, with what its function's docstring says of it, for every list of the endpoints."""
-    # OpenAPI and MCP read the first; the page and gradio_client the second
+    # OpenAPI and MCP read the first; the page and gradio_client the second: docs/demo.md#gradios-internals
     schema = component.api_info() | {"description": text, "additional_description": text}
     if isinstance(component, gr.JSON):
         schema["type"] = "object"
-    component.api_info = lambda: schema
+    component.api_info = lambda: schema  # type: ignore[method-assign]  # Gradio has no other place for a description
     if isinstance(component, gr.Image | gr.Video):
         take_addresses(component)
     return component
@@ -251,7 +265,7 @@ def _one_of_its_kind(picture: Image.Image) -> Image.Image:
     """The picture with a number in its EXIF that no other has.
 
     Gradio names an answer's file by its content and writes it in place: of two equal answers at once, the second would
-    empty the file while the first is fetched.
+    empty the file while the first is fetched: docs/demo.md#gradios-internals
     """
     exif = Image.Exif()
     exif[ExifTags.Base.ImageUniqueID] = uuid.uuid4().hex

@@ -6,6 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from fer_model.demo.versions import Versions
+from fer_model.images import open_image
 from fer_model.inference.pipeline import Face, Place, Result
 from fer_model.inference.tracking import Tracker, follow
 
@@ -30,8 +31,8 @@ class Network:
         ) -> Result:
             """A PIL image is taken as `open_image` gives it; anything else is opened first."""
             pipeline = versions[version]
-            look = pipeline.search if isinstance(picture, Image.Image) else pipeline
-            return look(picture, whole_picture=whole_picture, level_eyes=level_eyes, heat_maps=heat_maps)
+            photo = picture if isinstance(picture, Image.Image) else open_image(picture)
+            return pipeline.search(photo, whole_picture=whole_picture, level_eyes=level_eyes, heat_maps=heat_maps)
 
         @on_gpu
         def recognise_by_all(photo: Image.Image, place: Place) -> dict[str, Face]:

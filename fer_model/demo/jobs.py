@@ -87,7 +87,7 @@ def _named(paths: Iterable[Path]) -> Iterator[tuple[str, bulk.Item]]:
             yield path.name, bulk.Item(path, path)  # a video, too: it turns out to be no picture
             continue
         try:
-            for item in bulk.zipped_pictures(path):
+            for item in bulk.zipped_images(path):
                 yield item.file.relative_to(path.parent).as_posix(), item
         except ImageError as error:
             yield path.name, bulk.Item(path, b"", problem=str(error))

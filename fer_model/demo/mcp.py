@@ -1,4 +1,7 @@
-"""Gradio's MCP server, with its faults mended (6.31), and files that are named by an address of this server."""
+"""Gradio's MCP server, with its faults mended (6.31), and files that are named by an address of this server.
+
+Both lean on Gradio's inside: docs/demo.md#gradios-internals
+"""
 
 import json
 import os
@@ -25,8 +28,8 @@ def take_addresses(component: gr.components.Component) -> None:
     async def moved(file: str | Path | None) -> str | None:
         if not str(file).startswith(("http://", "https://")):
             return await move(file)
-        _, own, path = str(file).partition(_OWN_ADDRESS)
-        path = Path(unquote(path)).resolve()
+        _, own, name = str(file).partition(_OWN_ADDRESS)
+        path = Path(unquote(name)).resolve()
         if own and path.is_relative_to(Path(get_upload_folder()).resolve()) and path.is_file():
             return await move(str(path))
         try:
@@ -35,11 +38,12 @@ def take_addresses(component: gr.components.Component) -> None:
             sentence = f"The file could not be fetched from its address ({error})."
             raise gr.Error(sentence, print_exception=False) from error
 
-    component.async_move_resource_to_block_cache = moved
+    # of this one component alone: docs/demo.md#gradios-internals
+    component.async_move_resource_to_block_cache = moved  # type: ignore[method-assign, assignment]
 
 
 class Tools(gr.mcp.GradioMCPServer):
-    """Gradio's MCP server, with its faults mended (6.31)."""
+    """Each method mends one fault of Gradio's (6.31): docs/demo.md#gradios-internals"""
 
     def get_input_schema(self, tool_name: str, parameters: dict[str, str] | None = None) -> tuple[dict, list]:
         """What `null` stands for may be said."""
@@ -78,5 +82,5 @@ class Tools(gr.mcp.GradioMCPServer):
         except ValueError as error:
             raise ImageError("That data: address holds no base64.") from error
         os.utime(path)  # it may have been there, and is to be deleted after this answer
-        self.blocks.upload_file_set.add(path)
+        self.blocks.upload_file_set.add(path)  # else Gradio refuses it: docs/demo.md#gradios-internals
         return f"http://localhost{_OWN_ADDRESS}{quote(path)}"

@@ -17,7 +17,7 @@ from fer_model.demo.tabs.photo import photo_tab
 from fer_model.demo.versions import Versions
 from fer_model.labels import COUNTS, NEUTRAL
 
-AT_REST = "*Neutral* is not among them, so a face at rest is called something else. "
+AT_REST = "*Neutral* is not among the six, so a face at rest is called something else. "
 
 
 def build_page(versions: Versions, examples: list[Path], on_gpu: Callable = lambda function: function) -> gr.Blocks:
@@ -31,7 +31,7 @@ def build_page(versions: Versions, examples: list[Path], on_gpu: Callable = lamb
     network = Network(versions, on_gpu)
     jobs = Jobs(network)
     names = network.class_names()
-    # Gradio deletes at shutdown what is left; in between `visitors` does, see there
+    # Gradio deletes at shutdown what is left; in between `privacy` does: docs/demo.md#gradios-internals
     with gr.Blocks(title="Facial expressions", delete_cache=(10**9, KEEP_SECONDS)) as page:
         privacy.watch(page)
         gr.Markdown(

@@ -1,4 +1,4 @@
-"""What every tab owes its visitors: sentences instead of tracebacks, and no trace of their pictures."""
+"""No trace of a visitor's pictures: what they give, what is made of it, and what Gradio remembers is deleted."""
 
 import contextlib
 import logging
@@ -9,13 +9,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from weakref import WeakSet
 
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-# Gradio keeps a list of who asked for what and when, and publishes a summary of it. Read when a page is built.
+# Gradio keeps a list of who asked for what and when, and publishes a summary of it. It reads these when a page is
+# built: docs/demo.md#gradios-internals
 os.environ |= {"GRADIO_ANALYTICS_MAX_EVENTS": "1", "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(10**12)}
 
 
@@ -82,7 +84,7 @@ def _clean_for_ever() -> None:
         try:
             while _waiting and _waiting[0][0] <= now:
                 for path, given in _waiting.popleft()[1]:
-                    _delete(path, lambda status, given=given: status.st_ctime_ns == given)
+                    _delete(path, partial(_given_at, given))
             if now >= search:
                 search = now + DELETE_EVERY
                 for page in list(_pages):
@@ -95,6 +97,7 @@ def _clean_for_ever() -> None:
 
 def _delete_files_of(page: gr.Blocks) -> None:
     """What Gradio has made or taken in for the page, once it is old; but not what is still to be looked at."""
+    # the queue and the lists of files: docs/demo.md#gradios-internals
     waiting = "".join(str(event.data.data) for event in list(page._queue.event_ids_to_events.values()) if event.data)
     for files in list(page.temp_file_sets):
         for name in files.copy():  # a copy is made in one step, whoever adds to it meanwhile
@@ -105,7 +108,7 @@ def _delete_files_of(page: gr.Blocks) -> None:
 def _forget_sessions_of(page: gr.Blocks) -> None:
     """Drop what Gradio remembers of visitors: it would keep the results of a closed tab for an hour, and what an open
     one shows, pictures included, until a hundred others have come."""
-    holder = page.state_holder
+    holder = page.state_holder  # docs/demo.md#gradios-internals
     for name, used in list(holder.time_last_used.items()):
         idle = (datetime.now() - used).total_seconds()
         session = holder.session_data.get(name)
@@ -121,6 +124,10 @@ def _delete_links() -> None:
         with contextlib.suppress(OSError):
             if _age(folder.stat()) > KEEP_SECONDS:
                 shutil.rmtree(folder)
+
+
+def _given_at(moment: int, status: os.stat_result) -> bool:
+    return status.st_ctime_ns == moment
 
 
 def _age(status: os.stat_result) -> float:
@@ -146,5 +153,6 @@ def is_upload(path: Path) -> bool:
 
 def _own_files() -> set[Path]:
     """What the pages show to everybody, such as their examples. Who uploads one of these gives the very same file."""
+    # keep_in_cache: docs/demo.md#gradios-internals
     blocks = [block for page in list(_pages) for block in list(page.blocks.values())]
     return {Path(name).resolve() for block in blocks for name in list(getattr(block, "keep_in_cache", ()))}

@@ -148,7 +148,8 @@ def maps(chosen: Face) -> str:
             f'<img src="{address(coloured(heat_map), 0)}" alt=""></div>'
             f"<figcaption>{name} <span>{chosen.probabilities[name]:.0%}</span>{nothing}</figcaption></figure>"
         )
-    return f'<div class="fer-maps" style="--crop:url({address(crop)})">{"".join(pictures)}</div>'
+    style = f"--classes:{len(pictures)};--crop:url({address(crop)})"
+    return f'<div class="fer-maps" style="{style}">{"".join(pictures)}</div>'
 
 
 def comparison(answers: dict[str, Face]) -> str:
@@ -173,6 +174,12 @@ def comparison(answers: dict[str, Face]) -> str:
         f'</tr></thead><tbody>{"".join(rows)}<tr><th scope="row">answer</th>{says}</tr></tbody></table>',
         "Comparison of versions",
     )
+
+
+def keys(names: Iterable[str]) -> str:
+    """Which colour stands for which class, below a chart."""
+    items = (f'<li><span style="background:{COLOURS[name]}"></span>{name}</li>' for name in names)
+    return f'<ul class="fer-keys">{"".join(items)}</ul>'
 
 
 def known(by_class: Iterable[Iterable[str]]) -> list[str]:

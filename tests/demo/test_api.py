@@ -1,9 +1,6 @@
-"""What programs call: five endpoints, over HTTP and gradio_client and as tools of MCP, and how they are documented."""
+"""The five endpoints over HTTP and gradio_client, and what their answers hold."""
 
-import base64
 import csv
-import io
-import json
 import re
 import subprocess
 import sys
@@ -11,179 +8,78 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import av
-import gradio as gr
-import httpx
 import numpy as np
 import pytest
 from gradio_client import Client, handle_file
 from PIL import Image
 
-from fer_model import FERModel, FERPipeline
-from fer_model.demo import api
-from fer_model.demo.gpu import Network
-from fer_model.demo.jobs import Clips
-from fer_model.demo.versions import Versions
-from fer_model.errors import ImageError, ModelError
+import app
+from fer_model import FERPipeline
 from fer_model.inference import bulk
 from fer_model.labels import EMOTIONS
 from helpers import EXAMPLES, ROOT
-from helpers.app import running_app
-from helpers.visitors import Visitor, call_tool, list_tools
-
-ENDPOINTS = {
-    "predict": ["image", "whole_picture", "version", "level_eyes"],
-    "heat_map": ["image", "emotion", "face", "whole_picture", "version", "level_eyes"],
-    "compare": ["image", "whole_picture", "level_eyes"],
-    "film": ["video", "every", "version"],
-    "about": [],
-}
-"""The parameters of each, in order. Programs rely on them: add some at the end, and change none."""
+from helpers.visitors import Visitor
 
 PHOTO = EXAMPLES / "two_faces.jpg"
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory) -> dict[str, str]:
-    """The folders of two untrained versions, in the order in which they are offered."""
-    folder = tmp_path_factory.mktemp("models")
-    for version in ("v1", "v2"):
-        FERModel(version=version, seed=0).save_pretrained(folder / version / "models")
-    return {version.upper(): str(folder / version / "models") for version in ("v1", "v2")}
+def predict(client: Client, path: Path, *more, api_name: str = "/predict"):
+    return client.predict(handle_file(str(path)), *more, api_name=api_name)
 
 
-@pytest.fixture(scope="module")
-def server(models, tmp_path_factory):
-    with running_app(tmp_path_factory.mktemp("programs"), model=tuple(models.values())) as running:
-        yield running
-        assert "Traceback" not in running.output, running.output
+def test_predict_gives_each_face_with_its_six_probabilities(client):
+    answer, boxed, overlay = predict(client, EXAMPLES / "two_faces.jpg")
+    assert (answer["width"], answer["height"]) == (920, 560)
+    assert len(answer["faces"]) == 2
+    for face in answer["faces"]:
+        left, top, right, bottom = face["box"]
+        assert 0 <= left < right <= 920
+        assert 0 <= top < bottom <= 560
+        assert 0 < face["score"] <= 1
+        assert set(face["probabilities"]) == set(EMOTIONS)
+        assert sum(face["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+        assert face["probabilities"][face["label"]] == max(face["probabilities"].values())
+    assert answer["message"].startswith("2 faces were found")
+    assert Image.open(boxed).size == (920, 560)
+    assert Image.open(overlay).size == (320, 320)
 
 
-@pytest.fixture(scope="module")
-def client(server) -> Client:
-    return Client(server.url, verbose=False)
+def test_a_large_photo_is_shown_small_and_answered_in_its_own_pixels(client, tmp_path):
+    Image.open(EXAMPLES / "astronaut.jpg").resize((2560, 2560)).save(tmp_path / "large.jpg")
+    answer, boxed, _ = predict(client, tmp_path / "large.jpg")
+    assert answer["width"] == 2560
+    assert answer["faces"][0]["box"][2] > 1280
+    assert Image.open(boxed).size == (1280, 1280)
 
 
-@pytest.fixture(scope="module")
-def film(tmp_path_factory) -> Path:
-    """One second at 10 frames a second: the astronaut, moving to the right."""
-    path = tmp_path_factory.mktemp("film") / "film.mp4"
-    photo = Image.open(EXAMPLES / "astronaut.jpg").convert("RGB").resize((320, 320))
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=10)
-        stream.width = stream.height = 320
-        stream.pix_fmt = "yuv420p"
-        for index in range(10):
-            moved = photo.transform(photo.size, Image.Transform.AFFINE, (1, 0, -4 * index, 0, 1, 0))
-            container.mux(stream.encode(av.VideoFrame.from_image(moved)))
-        container.mux(stream.encode(None))
-    return path
+def test_the_whole_picture_can_be_declared_a_face(client):
+    answer, _, _ = predict(client, EXAMPLES / "astronaut.jpg", True)
+    assert [face["box"] for face in answer["faces"]] == [[0, 0, 512, 512]]
+    assert answer["faces"][0]["score"] is None
 
 
-@pytest.fixture(scope="module")
-def docstrings() -> dict[str, tuple[str, dict[str, str], list[str]]]:
-    """Of each endpoint, from its docstring: what it does, what its parameters are, and what it returns."""
-    with gr.Blocks() as page:
-        api.endpoints(Network(versions=None), Clips(network=None))
-    found = {}
-    for event in page.fns.values():
-        parts = re.split(r"\n\s*(?:Args|Returns):\n", event.fn.__doc__)
-        assert (len(parts) == 3) == bool(ENDPOINTS[event.fn.__name__])
-        lines = parts[1].splitlines() if len(parts) == 3 else []
-        # every line is one parameter: Gradio reads no more than one for each
-        parameters = dict(line.strip().split(": ", 1) for line in lines if line.strip())
-        returns = [line.strip() for line in parts[-1].splitlines() if line.strip()]
-        found[event.fn.__name__] = " ".join(parts[0].split()), parameters, returns
-    return found
+def test_the_heat_map_follows_class_and_face(client):
+    def pixels(*more) -> np.ndarray:
+        picture = predict(client, EXAMPLES / "two_faces.jpg", *more, api_name="/heat_map")
+        return np.asarray(Image.open(picture).convert("RGB")).astype(int)
+
+    predicted = predict(client, EXAMPLES / "two_faces.jpg")[0]["faces"][0]["label"]
+    other = next(name for name in EMOTIONS if name != predicted)
+    assert np.abs(pixels() - pixels(predicted)).mean() < 1  # pictures travel as lossy WebP
+    assert np.abs(pixels() - pixels(other)).mean() > 3
+    assert np.abs(pixels(predicted, 1) - pixels(predicted, 2)).mean() > 3
 
 
-def address_of(content: bytes, kind: str = "image/jpeg") -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
-# --- the documentation
-
-
-def test_the_five_endpoints_and_no_others_are_listed_with_types_and_descriptions(client, docstrings):
-    described = client.view_api(return_format="dict", print_info=False)
-    assert set(described["named_endpoints"]) == {f"/{name}" for name in ENDPOINTS}
-    assert not described["unnamed_endpoints"]
-    for name, parameters in ENDPOINTS.items():
-        information = described["named_endpoints"][f"/{name}"]
-        does, means, returns = docstrings[name]
-        assert information["description"].startswith(does)
-        assert all(part in information["description"] for part in returns)
-        assert [part["parameter_name"] for part in information["parameters"]] == parameters
-        for part in information["parameters"]:
-            assert part["python_type"]["description"] == means[part["parameter_name"]]
-            assert part["python_type"]["type"] not in ("", "Any")
-            assert part["parameter_has_default"] == (part["parameter_name"] not in ("image", "video"))
-        assert [part["python_type"]["description"] for part in information["returns"]] == returns
-
-
-def test_openapi_describes_the_five_endpoints(server, docstrings):
-    paths = Visitor(server.url).http.get("/openapi.json").json()["paths"]
-    called = {path.removeprefix("/gradio_api/call/v2/") for path in paths if path.startswith("/gradio_api/call/v2/")}
-    assert called == set(ENDPOINTS)
-    for name, parameters in ENDPOINTS.items():
-        operation = paths[f"/gradio_api/call/v2/{name}"]["post"]
-        assert operation["description"].startswith(docstrings[name][0])
-        properties = operation["requestBody"]["content"]["application/json"]["schema"]["properties"]
-        assert list(properties) == parameters
-        for parameter in set(parameters) - {"image", "video"}:  # of files it says how to upload them
-            assert properties[parameter]["description"] == docstrings[name][1][parameter]
-
-
-def test_the_tools_of_mcp_are_the_five_endpoints_described_by_their_docstrings(server, docstrings):
-    tools = list_tools(server.url)
-    assert set(tools) == set(ENDPOINTS)
-    for name, parameters in ENDPOINTS.items():
-        does, means, returns = docstrings[name]
-        assert tools[name].description.startswith(does)
-        assert all(part in tools[name].description for part in returns)
-        properties = tools[name].inputSchema["properties"]
-        assert {key: part["description"] for key, part in properties.items()} == means
-        assert list(properties) == parameters
-        assert tools[name].inputSchema.get("required", []) == [key for key in parameters if key in ("image", "video")]
-
-
-def test_programs_are_told_what_the_network_cannot_do(docstrings, client):
-    assert "Neutral is not among them" in docstrings["predict"][0]
-    assert "not an emotion" in docstrings["predict"][0]
-    assert "Not for employment" in client.predict(api_name="/about")["limits"]
-
-
-# --- the versions
-
-
-def test_versions_are_loaded_when_first_asked_for_and_once(models, monkeypatch):
-    loaded = []
-    load = FERPipeline.from_pretrained
-    monkeypatch.setattr(FERPipeline, "from_pretrained", lambda source: loaded.append(source) or load(source))
-    versions = Versions(list(models.values()))
-    assert loaded == [models["V1"]]
-    with ThreadPoolExecutor(4) as pool:
-        assert len(set(pool.map(versions.__getitem__, ["V2"] * 4))) == 1
-    assert versions[None] is versions["V1"]
-    assert loaded == [models["V1"], models["V2"]]
-
-
-def test_a_version_that_cannot_be_loaded_is_an_error_that_says_so_and_the_others_answer(models, tmp_path):
-    (tmp_path / "v3" / "models").mkdir(parents=True)
-    versions = Versions([models["V1"], str(tmp_path / "v3" / "models")])
-    with pytest.raises(ModelError, match=r"has no config\.json"):
-        _ = versions["V3"]
-    assert versions["V1"]
-    with pytest.raises(ModelError, match=r"has no config\.json"):
-        Versions([str(tmp_path / "v3" / "models")])
-
-
-def test_two_trainings_of_one_version_have_two_names(models, tmp_path):
-    FERModel(version="v1", seed=1).save_pretrained(tmp_path / "v1" / "models")
-    other = str(tmp_path / "v1" / "models")
-    assert Versions([models["V1"], other]).names == ["V1", f"V1, {other}"]
-
-
-# --- over HTTP and gradio_client
+def test_visitors_at_the_same_time_get_their_own_answers(server, client):
+    pictures = [EXAMPLES / name for name in app.EXAMPLES]
+    alone = [predict(client, picture)[0] for picture in pictures]
+    clients = [Client(server.url, verbose=False) for _ in pictures]
+    with ThreadPoolExecutor(len(pictures)) as pool:
+        together = [answer for answer, _, _ in pool.map(predict, clients, pictures)]
+    for answer, expected in zip(together, alone, strict=True):
+        assert [face["box"] for face in answer["faces"]] == [face["box"] for face in expected["faces"]]
+        for face, other in zip(answer["faces"], expected["faces"], strict=True):
+            assert face["probabilities"] == pytest.approx(other["probabilities"], abs=1e-4)
 
 
 def test_about_lists_the_versions_the_first_of_them_the_default(client, models):
@@ -246,13 +142,13 @@ def test_levelling_the_eyes_can_be_left_out(client, tmp_path):
         assert said["probabilities"] == pytest.approx(face["probabilities"], abs=1e-5)
 
 
-def test_a_film_comes_back_as_a_film_that_plays_and_a_table(client, film):
-    annotated, table = client.predict(handle_file(film), api_name="/film")
+def test_a_video_comes_back_as_a_video_that_plays_and_a_table(client, video):
+    annotated, table = client.predict(handle_file(video), api_name="/film")
     with av.open(annotated) as container:
         stream = container.streams.video[0]
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
         assert (stream.codec_context.name, stream.pix_fmt, stream.average_rate) == ("h264", "yuv420p", 10)
-    with av.open(str(film)) as container:
+    with av.open(str(video)) as container:
         original = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     assert [frame.shape for frame in frames] == [(320, 320, 3)] * 10
     changed = [np.abs(one.astype(int) - other).max() for one, other in zip(frames, original, strict=True)]
@@ -267,9 +163,9 @@ def test_a_film_comes_back_as_a_film_that_plays_and_a_table(client, film):
         assert sum(float(row[name]) for name in EMOTIONS) == pytest.approx(1, abs=1e-3)
 
 
-def test_a_film_is_searched_as_often_as_asked_and_by_the_version_asked(client, film):
+def test_a_video_is_searched_as_often_as_asked_and_by_the_version_asked(client, video):
     def table(**more) -> list[dict]:
-        with Path(client.predict(handle_file(film), **more, api_name="/film")[1]).open() as file:
+        with Path(client.predict(handle_file(video), **more, api_name="/film")[1]).open() as file:
             return list(csv.DictReader(file))
 
     seldom = table(every=0.5)
@@ -277,132 +173,11 @@ def test_a_film_is_searched_as_often_as_asked_and_by_the_version_asked(client, f
     assert table(every=0.5, version="V2")[0]["fear"] != seldom[0]["fear"]
 
 
-@pytest.mark.parametrize("endpoint", ["/predict", "/heat_map", "/film"])
-@pytest.mark.parametrize("version", ["V9", "results/v1/models", 7, ["V1"]])
-def test_a_version_that_is_not_there_is_answered_with_those_that_are(server, film, endpoint, version):
-    visitor = Visitor(server.url)
-    path = film if endpoint == "/film" else PHOTO
-    upload = visitor.upload(path.read_bytes(), path.name)
-    complaint = visitor.call(endpoint, **{ENDPOINTS[endpoint[1:]][0]: upload}, version=version).complaint
-    assert complaint == f"There is no version {version!r} here; choose V1, V2."
-
-
-@pytest.mark.parametrize("every", ["often", None, [1]])
-def test_a_time_that_is_no_number_is_answered_with_a_sentence(server, film, every):
-    visitor = Visitor(server.url)
-    upload = visitor.upload(film.read_bytes(), film.name)
-    assert "number of seconds" in visitor.call("/film", video=upload, every=every).complaint
-
-
-def test_what_is_no_film_is_answered_with_a_sentence(client, tmp_path):
-    (tmp_path / "film.mp4").write_bytes(b"no film")
-    with pytest.raises(Exception, match="not a film") as caught:  # of which class is the client's affair
-        client.predict(handle_file(tmp_path / "film.mp4"), api_name="/film")
-    assert "Traceback" not in str(caught.value)
-    assert str(tmp_path.parent) not in str(caught.value), "it tells where the server keeps its files"
-
-
-# --- as tools
-
-
-@pytest.mark.parametrize("progress", [False, True], ids=["silent", "with progress"])
-def test_a_tool_answers_with_six_probabilities_and_pictures(server, client, progress):
-    result = call_tool(server.url, "predict", {"image": address_of(PHOTO.read_bytes())}, progress)
-    assert not result.isError
-    texts = [part.text for part in result.content if part.type == "text"]
-    expected = client.predict(handle_file(PHOTO), api_name="/predict")[0]
-    assert json.loads(texts[0]) == expected
-    assert list(expected["faces"][0]["probabilities"]) == list(EMOTIONS)
-    pictures = [Image.open(io.BytesIO(base64.b64decode(part.data))) for part in result.content if part.type == "image"]
-    assert [picture.size for picture in pictures] == [(920, 560), (320, 320)]
-
-
-def test_a_tool_takes_what_has_been_uploaded_by_its_address(server, client):
-    upload = Visitor(server.url).upload(PHOTO.read_bytes())  # as `gradio upload-mcp` does, on behalf of MCP clients
-    address = f"{server.url}/gradio_api/file={upload['path']}"
-    answer = json.loads(call_tool(server.url, "predict", {"image": address}).content[0].text)
-    assert answer == client.predict(handle_file(PHOTO), api_name="/predict")[0]
-
-
-@pytest.mark.parametrize("path", [str(PHOTO), "{cache}/../../../../../../../../../../.." + str(PHOTO), "nowhere.jpg"])
-def test_no_other_file_of_the_server_has_an_address_and_what_cannot_be_fetched_is_said(server, path):
-    upload = Visitor(server.url).upload(b"here")
-    path = path.format(cache=Path(upload["path"]).parent)
-    result = call_tool(server.url, "predict", {"image": f"http://127.0.0.1/gradio_api/file={path}"})
-    assert result.isError
-    assert result.content[0].text.startswith("The file could not be fetched from its address (")
-
-
-def test_a_tool_shows_the_evidence_for_a_class_in_a_face(server):
-    def picture(**more) -> np.ndarray:
-        result = call_tool(server.url, "heat_map", {"image": address_of(PHOTO.read_bytes()), **more})
-        (part,) = [part for part in result.content if part.type == "image"]
-        return np.asarray(Image.open(io.BytesIO(base64.b64decode(part.data))).convert("RGB")).astype(int)
-
-    assert picture().shape == (320, 320, 3)
-    assert np.abs(picture(emotion="fear") - picture(emotion="fear", face=2)).mean() > 3
-    assert np.abs(picture(emotion="fear") - picture(emotion="anger")).mean() > 3
-
-
-def test_the_other_tools_answer_too(server, client, film):
-    about = json.loads(call_tool(server.url, "about", {}).content[0].text)
-    assert about == client.predict(api_name="/about")
-    compared = json.loads(call_tool(server.url, "compare", {"image": address_of(PHOTO.read_bytes())}).content[0].text)
-    assert list(compared["versions"]) == ["V1", "V2"]
-    result = call_tool(server.url, "film", {"video": address_of(film.read_bytes(), "video/mp4"), "every": 0.5})
-    annotated, table = (httpx.get(part.text, trust_env=False).content for part in result.content)
-    assert annotated[4:8] == b"ftyp"
-    assert table.decode().startswith("file,seconds,face")
-
-
-def test_the_version_of_a_tool_may_be_null_and_one_that_is_not_there_is_answered_with_those_that_are(server):
-    image = {"image": address_of((EXAMPLES / "drawn_anger.png").read_bytes(), "image/png")}
-    null, second = (call_tool(server.url, "predict", {**image, "version": version}) for version in (None, "V2"))
-    assert [json.loads(result.content[0].text)["version"] for result in (null, second)] == ["V1", "V2"]
-    wrong = call_tool(server.url, "predict", {**image, "version": "V9"})
-    assert wrong.isError
-    assert wrong.content[0].text == "There is no version 'V9' here; choose V1, V2."
-
-
-@pytest.mark.parametrize(
-    ("arguments", "part"),
-    [
-        ({"image": address_of(b"hello")}, "not a picture in a format"),
-        ({"image": address_of(b"")}, "not a picture in a format"),
-        ({"image": "data:image/jpeg;base64,abc"}, "no base64"),
-        ({"image": address_of(PHOTO.read_bytes()), "face": 9}, "numbered from 1 to 2"),
-        ({"image": None}, "None is not"),
-    ],
-    ids=["text", "empty", "damaged", "no such face", "null"],
-)
-def test_an_error_of_a_tool_is_one_sentence(server, arguments, part):
-    result = call_tool(server.url, "heat_map", arguments)
-    assert result.isError
-    assert part in result.content[0].text
-    assert "\n" not in result.content[0].text
-    assert "Traceback" not in result.content[0].text
-
-
-def test_a_tool_takes_no_larger_file_than_an_upload_may_be(tmp_path, monkeypatch):
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    with gr.Blocks() as page:
-        api.endpoints(Network(versions=None), Clips(network=None))
-    tools = gr.mcp.GradioMCPServer(page)
-    page.max_file_size = 2 * 2**20
-    file = tools.convert_strings_to_filedata({"image": address_of(bytes(2 * 2**20))}, [["image"]])["image"]
-    assert file["path"].startswith("http://localhost/gradio_api/file=")
-    with pytest.raises(ImageError, match="at most 2 MB"):
-        tools.convert_strings_to_filedata({"image": address_of(bytes(2 * 2**20 + 1000))}, [["image"]])
-
-
-# --- in the README
-
-
-def test_the_readme_s_program_runs_word_for_word(server, tmp_path):
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+def test_the_program_in_the_documentation_runs_word_for_word(server, tmp_path):
+    pages = [path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))]
+    blocks = re.findall(r"```python\n(.*?)```", "\n".join(pages), re.DOTALL)
     found = [block for block in blocks if "gradio_client" in block]
-    if not found:
-        pytest.skip("README.md has no ```python block with gradio_client yet")
+    assert found
     for block in found:
         assert "http://127.0.0.1:7860" in block, "the address at which app.py listens"
         for name in re.findall(r"handle_file\(\s*[\"']([^\"']+\.(?:jpe?g|png))[\"']", block):

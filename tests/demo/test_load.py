@@ -6,37 +6,19 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
 
-from fer_model import FERModel, FERPipeline
+from fer_model import FERPipeline
 from helpers import EXAMPLES
 from helpers.app import running_app
-from helpers.visitors import Visitor
+from helpers.browser import write_video
+from helpers.visitors import Visitor, as_png
+
+pytestmark = pytest.mark.slow
 
 VISITORS = 50
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> str:
-    folder = tmp_path_factory.mktemp("model")
-    FERModel(version="v1", seed=0).save_pretrained(folder)
-    return str(folder)
-
-
-@pytest.fixture(scope="module")
-def server(model, tmp_path_factory):
-    with running_app(tmp_path_factory.mktemp("load"), model=model) as running:
-        yield running
-        assert "Traceback" not in running.output, running.output
-
-
-def png(picture: Image.Image) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return file.getvalue()
 
 
 def pictures() -> list[Image.Image]:
@@ -67,16 +49,16 @@ def all_at_once(task, *lists) -> list:
         return list(pool.map(waiting, *lists))
 
 
-def test_fifty_visitors_at_once_get_each_their_own_answer_and_nothing_else(server, model):
+def test_fifty_visitors_at_once_get_each_their_own_answer_and_nothing_else(server, models):
     given = pictures()
-    pipeline = FERPipeline.from_pretrained(model, device="cpu")
+    pipeline = FERPipeline.from_pretrained(models["V1"], device="cpu")
     expected = [pipeline(picture).faces[0].probabilities for picture in given]
     shares = np.array([list(one.values()) for one in expected])
     distances = np.abs(shares[:, None] - shares[None]).max(axis=2) + np.eye(VISITORS)
     assert distances.min() > 1e-4, "two pictures have one answer: this test shows nothing"
 
     def visit(visitor: Visitor, picture: Image.Image):
-        answer = visitor.call("/predict", image=visitor.upload(png(picture), "face.png"))
+        answer = visitor.call("/predict", image=visitor.upload(as_png(picture), "face.png"))
         assert answer.complaint is None
         found, *made = answer.outputs
         boxed, overlay = (Image.open(io.BytesIO(visitor.http.get(one["url"]).content)) for one in made)
@@ -135,19 +117,13 @@ def test_memory_does_not_grow_with_the_requests(server):
     assert after - before < 30, "MB; had it kept every picture, 58 more"
 
 
-def test_more_visitors_than_can_wait_are_told_so_at_once(model, tmp_path):
+def test_more_visitors_than_can_wait_are_told_so_at_once(models, tmp_path):
     photo = Image.open(EXAMPLES / "astronaut.jpg").convert("RGB")
-    with av.open(str(tmp_path / "film.mp4"), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.width = stream.height = 512
-        stream.pix_fmt = "yuv420p"
-        for _ in range(500):
-            container.mux(stream.encode(av.VideoFrame.from_image(photo)))
-        container.mux(stream.encode(None))
-    with running_app(tmp_path, model=model) as running:
+    content = write_video(tmp_path / "video.mp4", [photo] * 400, rate=25).read_bytes()
+    with running_app(tmp_path, model=models["V1"]) as running:
         visitor = Visitor(running.url)
-        film = visitor.upload((tmp_path / "film.mp4").read_bytes(), "film.mp4")
-        joined = [visitor.ask("/film", video=film, every=0) for _ in range(210)]  # one at a time is worked on
+        video = visitor.upload(content, "video.mp4")
+        joined = [visitor.ask("/film", video=video, every=0) for _ in range(210)]  # one at a time is worked on
         accepted = [answer.is_success for answer in joined]
         assert 200 <= sum(accepted) < 210
         assert accepted == sorted(accepted, reverse=True), "who came first"

@@ -1,14 +1,29 @@
-"""Visitors of a running demo: one who speaks plain HTTP and may send anything, and an MCP client."""
+"""Visitors of a demo: one who speaks plain HTTP and may send anything, an MCP client, and what they give and get."""
 
 import asyncio
+import csv
+import io
 import json
 import uuid
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult, Tool
+from PIL import Image
+
+ENDPOINTS = {
+    "predict": ["image", "whole_picture", "version", "level_eyes"],
+    "heat_map": ["image", "emotion", "face", "whole_picture", "version", "level_eyes"],
+    "compare": ["image", "whole_picture", "level_eyes"],
+    "film": ["video", "every", "version"],
+    "about": [],
+}
+"""The parameters of each, in order. Programs rely on them: add some at the end, and change none."""
 
 
 @dataclass(frozen=True)
@@ -98,4 +113,25 @@ def _with_session(url: str, ask):
             await session.initialize()
             return await ask(session)
 
-    return asyncio.run(run())
+    with ThreadPoolExecutor(1) as pool:  # the browser's tests keep a loop of events in this thread
+        return pool.submit(asyncio.run, run()).result()
+
+
+def as_png(picture: Image.Image | None = None) -> bytes:
+    """The picture as a file; by default a white one."""
+    file = io.BytesIO()
+    (picture or Image.new("RGB", (200, 200), "white")).save(file, "PNG")
+    return file.getvalue()
+
+
+def zipped(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def rows_of(table: Path) -> list[dict]:
+    """Of a CSV file, without its head."""
+    with table.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -9,14 +9,14 @@ from fer_model.demo.guard import for_visitors
 from fer_model.demo.privacy import PRIVACY
 from fer_model.demo.versions import Versions
 from fer_model.labels import COUNTS, NEUTRAL
-from fer_model.runs import Metrics, Run
+from fer_model.runs import Metrics, Run, Scores
 
 LIMITS = f"""
 - **An expression is not an emotion.** People smile without being happy and are angry without showing it
   ([Barrett et al. 2019](https://doi.org/10.1177/1529100619832930)).
-- It learned from small grey photos found on the web, many of them posed, with labels that people dispute: its
-  organisers measured 65 ± 5 % for people. It errs often, also when it sounds sure.
-- Nothing is known of who is shown in its training photos, so whether it is fair between groups has not been measured.
+- It learned from small grey photos found on the web. Many are posed, and people dispute their labels: FER2013's
+  organisers found that people get 65 ± 5% of them right. So the model errs often, also when it sounds sure.
+- Nobody recorded who is shown in the training photos. Whether the model is fair between groups has not been measured.
 - **Not for employment, education or policing.** In the EU, inferring emotions of people at work or in education is
   prohibited (AI Act, Art. 5(1)(f)).
 
@@ -34,9 +34,9 @@ def about_tab(versions: Versions, classes: tuple[str, ...]) -> None:
     measured = {name: figures for name, run in runs.items() if (figures := run.metrics())}
     if measured:
         gr.Markdown(
-            "## What was measured\nOn FER2013's test set, on which nothing was chosen; neutral is left out for "
-            "versions that do not know it. In brackets the bootstrap 95 % interval. ECE is the expected calibration "
-            "error."
+            "## What was measured\nOn FER2013's test set, which played no part in any choice. Neutral is left out for "
+            "versions that do not know it. In brackets: the 95% interval (bootstrap). Near-duplicates: test images "
+            "of which the training set holds a near copy. ECE: the expected calibration error."
         )
         gr.HTML(render.scrolling(scores_table(measured), "Scores of every version"), elem_id="scores")
         chosen = gr.Radio(list(measured), value=next(iter(measured)), label="Version", visible=len(measured) > 1)
@@ -57,33 +57,35 @@ def about_tab(versions: Versions, classes: tuple[str, ...]) -> None:
 
 
 def scores_table(measured: dict[str, Metrics]) -> str:
-    """One row a version."""
-    classes = render.known(figures["per_class"] for figures in measured.values())
-    heads = ["accuracy", "PrivateTest", "without twins", "macro recall", "ECE", *classes]
-    head = "<td></td>" + "".join(f'<th scope="col">{name}</th>' for name in heads)
-    rows = []
-    for name, figures in measured.items():
-        low, high = figures["accuracy_ci"]
-        parts = [
-            f"{figures[part]['accuracy']:.1%}" if figures.get(part) else "–"
-            for part in ("private_test", "without_twins")
-        ]
-        cells = [
-            f"<strong>{figures['accuracy']:.1%}</strong> ({low:.1%} to {high:.1%})",
-            *parts,
-            f"{figures['macro_recall']:.1%}",
-            f"{figures['ece']:.3f}",
-            *(
-                f"{figures['per_class'][name]['recall']:.0%}" if name in figures["per_class"] else "–"
-                for name in classes
-            ),
-        ]
-        rows.append(f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>')
-    return (
-        '<table class="fer-table"><caption>Accuracy on all test images, on PrivateTest, and on those without a copy in '
-        "the training set; recall of each class</caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    """One column a version, so that the table fits on a phone."""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in measured)
+    rows = [
+        ("accuracy, all test images", [_with_interval(figures) for figures in measured.values()]),
+        ("accuracy, PrivateTest", [_accuracy(figures.get("private_test")) for figures in measured.values()]),
+        (
+            "accuracy, without near-duplicates",
+            [_accuracy(figures.get("without_twins")) for figures in measured.values()],
+        ),
+        ("macro recall", [f"{figures['macro_recall']:.1%}" for figures in measured.values()]),
+        ("ECE", [f"{figures['ece']:.3f}" for figures in measured.values()]),
+    ]
+    for emotion in render.known(figures["per_class"] for figures in measured.values()):
+        recalls = [figures["per_class"].get(emotion) for figures in measured.values()]
+        rows.append((f"recall, {emotion}", [f"{scores['recall']:.0%}" if scores else "–" for scores in recalls]))
+    body = "".join(
+        f'<tr><th scope="row">{what}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>' for what, cells in rows
     )
+    return f'<table class="fer-table"><thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _with_interval(figures: Metrics) -> str:
+    low, high = figures["accuracy_ci"]
+    return f"<strong>{figures['accuracy']:.1%}</strong> ({low:.1%} to {high:.1%})"
+
+
+def _accuracy(scores: Scores | None) -> str:
+    """Of a part of the test set, where it was measured."""
+    return f"{scores['accuracy']:.1%}" if scores else "–"
 
 
 def pictures_of(name: str, run: Run, figures: Metrics) -> str:

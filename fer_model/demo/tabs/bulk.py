@@ -4,6 +4,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import pandas as pd
@@ -23,7 +24,7 @@ ROWS_SHOWN = 200
 """Of the table on the page; the file to download holds all."""
 
 
-_LONG = {
+_LONG: dict[str, Any] = {
     "preprocess": False,
     "concurrency_id": "long",
     "concurrency_limit": 1,  # so that there is room to answer photos meanwhile
@@ -40,24 +41,25 @@ class Bulk:
         self.network, self.jobs = network, jobs
 
     def video(self, upload: dict | None, every: float, version: str) -> Iterator[tuple]:
-        """Message, the video with boxes, its table, and the chart."""
+        """Message, the video with boxes, its table, the chart, and the chart's colours."""
         path = path_of(upload, "video")
         said = time.monotonic()
         try:
             length = video.duration(path)
             total = min(length, MAX_SECONDS)
-            yield render.progress(0, total, "Looking for faces …"), *_hidden(3)
+            yield render.progress(0, total, "Looking for faces …"), *_hidden(4)
             with tempfile.TemporaryDirectory() as folder:
                 for _, seconds in self.jobs.video(path, version, float(every), Path(folder)):
                     if time.monotonic() - said >= SAY_EVERY:
                         said = time.monotonic()
                         words = f"{seconds:.0f}{f' of {total:.0f}' if total else ''} seconds done."
-                        yield render.progress(seconds, total, words), gr.skip(), gr.skip(), gr.skip()
+                        yield render.progress(seconds, total, words), *(gr.skip() for _ in range(4))
                 table = pd.read_csv(Path(folder) / "faces.csv")
                 # where the header does not say, a video that fills the time is taken for longer
                 cut = length > MAX_SECONDS or (not length and seconds > MAX_SECONDS - 1)
-                chart = _over_time(table, self.network.class_names(version))
-                results = (f"{folder}/annotated.mp4", f"{folder}/faces.csv", chart)
+                names = self.network.class_names(version)
+                chart = _over_time(table, names)
+                results = (f"{folder}/annotated.mp4", f"{folder}/faces.csv", chart, render.keys(names))
                 yield (
                     f"<p>{_video_message(table, cut)}</p>",
                     *(gr.update(value=value, visible=True) for value in results),
@@ -69,7 +71,8 @@ class Bulk:
         """Message, the table, and the same as a file."""
         if not uploads:
             raise ImageError("Please give pictures, a folder of them, or a zip archive.")
-        shown, written, faces, done, said = [], 0, 0, 0, time.monotonic()
+        shown: list[dict] = []
+        written, faces, done, said = 0, 0, 0, time.monotonic()
         paths = []
         try:
             paths += [Path(upload["path"]) for upload in uploads if upload.get("path")]  # all are to be forgotten
@@ -137,12 +140,14 @@ def _video_part(tab: Bulk) -> None:
         y="probability",
         color="expression",
         color_map=render.COLOURS,
+        colors_in_legend=[],  # Gradio's legend is cut off on a phone
         y_lim=[0, 1],
         label="The face that is seen most often, over time",
         visible=False,
         elem_id="film-chart",
     )
-    outputs = [message, boxed, table, chart]
+    keys = gr.HTML(visible=False)
+    outputs = [message, boxed, table, chart, keys]
     running = start.click(for_visitors(tab.video), [given, every, version], outputs, **_LONG)
     cancel.click(lambda: "<p>Cancelled.</p>", None, message, cancels=[running], api_visibility="private")
 
@@ -167,15 +172,15 @@ def _pictures_part(tab: Bulk) -> None:
                 cancel = gr.Button("Cancel", elem_id="pictures-cancel")
         with gr.Column(scale=3, min_width=300):
             message = gr.HTML("<p>Give pictures, and press Recognise.</p>", elem_id="pictures-message")
-            table = gr.Dataframe(
-                headers=_columns(tab.network.class_names()),
-                label="Faces",
-                interactive=False,
-                visible=False,
-                max_height=320,
-                elem_id="pictures-table",
-            )
             file = gr.File(label="Table (CSV)", visible=False, elem_id="pictures-file")
+    table = gr.Dataframe(
+        headers=_columns(tab.network.class_names()),
+        label="Faces",
+        interactive=False,
+        visible=False,
+        max_height=320,
+        elem_id="pictures-table",
+    )
     running = start.click(for_visitors(tab.pictures), [files, version, level], [message, table, file], **_LONG)
     cancel.click(lambda: "<p>Cancelled.</p>", None, message, cancels=[running], api_visibility="private")
     folder.upload(for_visitors(lambda uploads: uploads), folder, files, api_visibility="private")

@@ -53,6 +53,7 @@ class Live:
 
     def answer(self, session: Session | None, version: str, event: gr.EventData) -> tuple:
         """A frame has come: what to draw over the video, as JSON, the chart, and the session after it."""
+        # what camera.js sends: docs/demo.md#gradios-internals
         frame = open_image(_bytes(event._data.get("frame")))
         wants_maps = bool(event._data.get("maps"))
         # probabilities of two versions, which may know other classes, are not averaged
@@ -97,11 +98,12 @@ def live_tab(network: Network) -> None:
 
 
 def _without_pictures(tracker: Tracker) -> Tracker:
-    """What the next frame needs of this one, and nothing that shows a face."""
+    """What the next frame needs of this one, and nothing that shows a face: `follow` reads no pixels of old faces."""
     return replace(
         tracker,
         faces=tuple(
-            replace(one, face=replace(one.face, crop=None, pixels=None, heat_maps=None)) for one in tracker.faces
+            replace(one, face=replace(one.face, crop=None, pixels=None, heat_maps=None))  # type: ignore[arg-type]
+            for one in tracker.faces
         ),
     )
 
@@ -152,19 +154,17 @@ def _lines(session: Session) -> str:
     if len(session.past) < 2:
         return ""
     now, _, latest = session.past[-1]
-    lines, keys = [], []
+    lines = []
     for name in latest:
         points = " ".join(
             f"{300 + 25 * (seconds - now):.1f},{100 - 98 * shares[name]:.1f}" for seconds, _, shares in session.past
         )
-        colour = render.COLOURS[name]
-        lines.append(f'<polyline points="{points}" stroke="{colour}"><title>{name}</title></polyline>')
-        keys.append(f'<li><span style="background:{colour}"></span>{name}</li>')
+        lines.append(f'<polyline points="{points}" stroke="{render.COLOURS[name]}"><title>{name}</title></polyline>')
     return (
         f'<svg class="fer-lines" viewBox="0 0 300 102" preserveAspectRatio="none" role="img" '
         f'aria-label="Probabilities of the largest face over the last {CHART_SECONDS} seconds">{"".join(lines)}</svg>'
-        f'<ul class="fer-keys">{"".join(keys)}</ul><p class="fer-note">The last {CHART_SECONDS} seconds, smoothed; '
-        "0 % at the bottom, 100 % at the top.</p>"
+        f'{render.keys(latest)}<p class="fer-note">The last {CHART_SECONDS} seconds, smoothed; 0% at the bottom, 100% '
+        "at the top.</p>"
     )
 
 

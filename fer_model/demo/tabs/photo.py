@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from gradio import processing_utils
@@ -65,7 +66,7 @@ class Photo:
 
     def click_face(self, seen: Seen | None, version: str, compare: bool, event: gr.EventData) -> tuple:
         """Another face was chosen in the photo."""
-        index = int(event._data["face"])
+        index = int(event._data["face"])  # docs/demo.md#gradios-internals
         return (*self.show_face(seen, index, version, compare), index)
 
     def show_comparison(self, seen: Seen | None, index: int, version: str, compare: bool) -> tuple:
@@ -95,8 +96,8 @@ def photo_tab(network: Network, examples: list[Path]) -> None:
     names, tab = network.versions.names, Photo(network)
     state = gr.State(time_to_live=KEEP_SECONDS)
     shown = gr.State(0)
-    with gr.Row():
-        with gr.Column(scale=2, min_width=300):
+    with gr.Row(elem_id="photo"):
+        with gr.Column(scale=2, min_width=300, elem_id="photo-given"):
             picture = gr.Image(
                 sources=["upload", "webcam", "clipboard"],
                 type="filepath",
@@ -107,23 +108,17 @@ def photo_tab(network: Network, examples: list[Path]) -> None:
             )
             gr.Markdown("Or try an example:")
             tries = gr.HTML(render.examples(examples), js_on_load=render.CHOOSE, elem_id="examples")
+            with gr.Column(elem_id="photo-settings"):
+                whole = gr.Checkbox(
+                    label="The picture is already a face", info="Do not search it: take all of it as one face."
+                )
+                level = gr.Checkbox(label="Level the eyes", value=True, info="Turn tilted faces upright first.")
+                version = gr.Dropdown(names, value=names[0], label="Version", visible=len(names) > 1, elem_id="version")
+                compare = gr.Checkbox(label="Compare all versions", visible=len(names) > 1, elem_id="compare")
         with gr.Column(scale=3, min_width=300):
             message = gr.Markdown(ASK, elem_id="message")
             boxed = gr.HTML(elem_id="boxed", js_on_load=render.CHOOSE)
             chosen = gr.Radio(label="Face", visible=False, elem_id="faces")
-    with gr.Row():
-        with gr.Column(scale=2, min_width=300):
-            whole = gr.Checkbox(
-                label="The picture is already a face", info="Do not search it: take all of it as one face."
-            )
-            level = gr.Checkbox(label="Level the eyes", value=True, info="Turn tilted faces upright first.")
-            version = gr.Dropdown(names, value=names[0], label="Version", visible=len(names) > 1, elem_id="version")
-            compare = gr.Checkbox(
-                label=f"Compare {' and '.join(names)}" if len(names) < 4 else "Compare all versions",
-                visible=len(names) > 1,
-                elem_id="compare",
-            )
-        with gr.Column(scale=3, min_width=300):
             face = gr.HTML(elem_id="face")
     gr.Markdown(
         "## Where the network looks\n"
@@ -134,7 +129,7 @@ def photo_tab(network: Network, examples: list[Path]) -> None:
     maps = gr.HTML(elem_id="maps")
     answers = gr.HTML(elem_id="answers")
 
-    # everybody's, so they stay in the cache
+    # everybody's, so they stay in the cache: docs/demo.md#gradios-internals
     cached = [processing_utils.save_file_to_cache(path, picture.GRADIO_CACHE) for path in examples]
     picture.keep_in_cache.update(cached)
 
@@ -146,7 +141,8 @@ def photo_tab(network: Network, examples: list[Path]) -> None:
 
     # Inputs reach the functions as they were sent (preprocess=False): gr.Image would open and convert the
     # file itself, and a small file can unfold to gigabytes. `open_image` looks at its size first.
-    private = {"preprocess": False, "concurrency_id": "network", "api_visibility": "private"}
+    # docs/demo.md#gradios-internals
+    private: dict[str, Any] = {"preprocess": False, "concurrency_id": "network", "api_visibility": "private"}
     settings = [version, whole, level, compare]
     face_views = [message, boxed, face, maps, answers]
     everything = [state, shown, *face_views, chosen]

@@ -1,0 +1,122 @@
+"""Long work without a page: a video, and many pictures."""
+
+import struct
+
+import av
+import pytest
+from PIL import Image
+
+from fer_model.demo import jobs as module
+from fer_model.errors import ImageError
+from fer_model.inference import bulk
+from fer_model.labels import EMOTIONS
+from helpers import EXAMPLES
+from helpers.visitors import as_png, rows_of, zipped
+
+
+def test_a_video_s_table_has_a_row_for_each_face_and_time(jobs, clip, tmp_path):
+    progress = list(jobs.video(clip, None, 0.2, tmp_path))
+    assert [number for number, _ in progress] == [1, 2, 3, 4, 5]
+    assert [seconds for _, seconds in progress] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])
+    rows = rows_of(tmp_path / "faces.csv")
+    assert list(rows[0]) == list(bulk.COLUMNS)
+    assert [(row["seconds"], row["face"]) for row in rows] == [
+        ("0.000", "1"),
+        ("0.000", "2"),
+        ("0.200", "1"),
+        ("0.200", "2"),
+        ("0.400", "1"),
+        ("0.400", "2"),
+        ("0.600", ""),
+        ("0.800", ""),
+    ]
+    assert {row["file"] for row in rows} == {"clip.mp4"}
+    for row in rows[:6]:
+        left, top, right, bottom = (int(row[side]) for side in ("left", "top", "right", "bottom"))
+        assert 0 <= left < right <= 460
+        assert 0 <= top < bottom <= 280
+        shares = {name: float(row[name]) for name in EMOTIONS}
+        assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
+        assert row["label"] == max(shares, key=shares.get)
+    with av.open(str(tmp_path / "annotated.mp4")) as container:
+        assert len(list(container.decode(video=0))) == 10
+
+
+def test_a_video_may_be_deleted_as_soon_as_it_is_open(jobs, clip, tmp_path):
+    progress = jobs.video(clip, None, 0.2, tmp_path)
+    next(progress)
+    clip.unlink()
+    assert len(list(progress)) == 4
+
+
+def test_a_long_video_is_cut(jobs, clip, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MAX_SECONDS", 0.35)
+    assert [round(seconds, 3) for _, seconds in jobs.video(clip, None, 0, tmp_path)] == [0, 0.1, 0.2, 0.3]
+    with av.open(str(tmp_path / "annotated.mp4")) as container:
+        assert len(list(container.decode(video=0))) == 4
+
+
+def test_pictures_become_one_table_in_which_each_can_be_told(jobs, network, face, clip, tmp_path):
+    two = EXAMPLES / "two_faces.jpg"
+    archive = zipped(
+        tmp_path / "all.zip",
+        {"a/x.jpg": two.read_bytes(), "b/x.jpg": as_png(), "bad.jpg": b"no picture", "locked.png": as_png()},
+    )
+    content = bytearray(archive.read_bytes())
+    struct.pack_into("<H", content, content.rindex(b"locked.png") - 46 + 8, 1)  # says that it is encrypted
+    archive.write_bytes(content)
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "broken.zip").write_bytes(b"no archive")
+    paths = [face, archive, tmp_path / "bad.png", tmp_path / "broken.zip", clip]
+    yielded = list(jobs.pictures(iter(paths), None, True, tmp_path / "faces.csv"))
+    rows = rows_of(tmp_path / "faces.csv")
+    assert list(rows[0]) == list(bulk.COLUMNS)
+    assert [(row["file"], row["face"]) for row in rows] == [
+        ("face.jpg", "1"),
+        ("all.zip/a/x.jpg", "1"),
+        ("all.zip/a/x.jpg", "2"),
+        ("all.zip/b/x.jpg", ""),
+        ("all.zip/bad.jpg", ""),
+        ("all.zip/locked.png", ""),
+        ("bad.png", ""),
+        ("broken.zip", ""),
+        ("clip.mp4", ""),
+    ]
+    for row, reason in zip(
+        rows[3:], ("no face", "not a picture", "encrypted", "not a picture", "not a zip", "not a picture"), strict=True
+    ):
+        assert reason in row["label"]
+        assert str(tmp_path) not in row["label"], "no folder of the server's is told"
+    assert [[row["file"] for row in some] for some in yielded][:2] == [["face.jpg"], ["all.zip/a/x.jpg"] * 2]
+    assert sum(map(len, yielded)) == len(rows)
+    for row, found in zip(rows[1:3], network.versions["V1"](two).faces, strict=True):
+        assert row["label"] == found.label
+        assert [int(row[side]) for side in ("left", "top", "right", "bottom")] == list(found.box)
+
+
+def test_eyes_are_levelled_if_asked(jobs, face, tmp_path):
+    Image.open(face).rotate(25).save(face)
+    told = []
+    for level in (True, False):
+        list(jobs.pictures([face], None, level, tmp_path / "faces.csv"))
+        told.append([row["happiness"] for row in rows_of(tmp_path / "faces.csv")])
+    assert told[0] != told[1]
+
+
+def test_rows_are_yielded_one_picture_after_another_as_they_are_written(jobs, tmp_path):
+    archive = zipped(tmp_path / "x.zip", {"1.png": as_png(), "2.png": as_png()})
+    yielded = jobs.pictures([archive], None, True, tmp_path / "faces.csv")
+    assert [row["file"] for row in next(yielded)] == ["x.zip/1.png"]
+    yielded.close()
+    assert [row["file"] for row in rows_of(tmp_path / "faces.csv")] == ["x.zip/1.png"]
+
+
+def test_more_pictures_than_are_taken_at_a_time_are_a_sentence_before_any_is_looked_at(
+    jobs, face, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(module, "MAX_PICTURES", 3)
+    archive = zipped(tmp_path / "x.zip", {"1.png": as_png(), "2.png": as_png(), "notes.txt": b""})
+    with pytest.raises(ImageError, match=r"These are 4 pictures; at most 3"):
+        next(jobs.pictures([face, archive, face], None, True, tmp_path / "faces.csv"))
+    assert not (tmp_path / "faces.csv").exists()
+    assert len(list(jobs.pictures([face, archive], None, True, tmp_path / "faces.csv"))) == 3
