@@ -1,4 +1,4 @@
-"""The demo: faces in photos, videos and the webcam, six probabilities each, and where the evidence lies.
+"""The demo: faces in photos, videos and the webcam, their probabilities, and where the evidence lies.
 
     python app.py                                   # all weights under results/, http://127.0.0.1:7860
     python app.py --model results/v1/models         # a folder with config.json and model.safetensors
@@ -18,7 +18,6 @@ The same five are tools for MCP clients, at http://127.0.0.1:7860/gradio_api/mcp
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
 # read when gradio is imported; stops its calls to the outside: docs/demo.md#gradios-internals
@@ -31,10 +30,11 @@ except ImportError:
 
 import torch
 
+from fer_model import cli
 from fer_model.demo.page import build_page
 from fer_model.demo.theme import CSS, JS, theme
 from fer_model.demo.versions import Versions
-from fer_model.errors import FERError, ModelError
+from fer_model.errors import ModelError
 from fer_model.machine import share_arenas
 
 HERE = Path(__file__).resolve().parent
@@ -47,9 +47,7 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="app.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = cli.parser("app.py", __doc__)
     parser.add_argument(
         "--model",
         metavar="PATH_OR_ID",
@@ -107,8 +105,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(parse_args())
-    except FERError as error:
-        print(f"app.py: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    cli.run("app.py", lambda: main(parse_args()))

@@ -76,7 +76,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "give it more than once for the mean of several",
     )
     parser.add_argument(
-        "--teacher-share", type=cli.share, default=0.5, help="the teachers' share of targets (default: %(default)s)"
+        "--teacher-share",
+        type=cli.share,
+        default=0.5,
+        help="share of every target (default: %(default)s)",
     )
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")

@@ -18,6 +18,7 @@ from pathlib import Path
 from fer_model import cli
 from fer_model.configs import DEFAULT_DATASET
 from fer_model.errors import ImageError
+from fer_model.labels import EMOTIONS_WITH_NEUTRAL
 from fer_model.model.tta import VIEWS
 from fer_model.runs import RESULTS, Run, default_model, write_json
 
@@ -93,10 +94,16 @@ def _push(args: argparse.Namespace) -> None:
 
 
 def _ablation_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("study", nargs="?", help="its name, from --list")
-    parser.add_argument("--dataset", default=DEFAULT_DATASET, metavar="ID_OR_PATH", help="(default: %(default)s)")
+    parser.add_argument("study", nargs="?", help="a study's name; --list shows them")
     parser.add_argument(
-        "--runs", type=Path, default=Path("runs/ablation"), metavar="DIR", help="where the trainings go"
+        "--dataset", default=DEFAULT_DATASET, metavar="ID_OR_PATH", help="Hub id or path (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        default=Path("runs/ablation"),
+        metavar="DIR",
+        help="where the trainings go (default: %(default)s)",
     )
     parser.add_argument(
         "--mixed-precision",
@@ -105,10 +112,10 @@ def _ablation_arguments(parser: argparse.ArgumentParser) -> None:
         help="bf16 is much faster on GPUs and on CPUs that have bfloat16 instructions, and much slower on others",
     )
     parser.add_argument(
-        "--jobs", type=cli.positive, default=1, metavar="N", help="rows trained at once, on a GPU (default: 1)"
+        "--jobs", type=cli.positive, default=1, metavar="N", help="rows trained at once; 8 suit a GPU (default: 1)"
     )
-    parser.add_argument("--epochs", type=cli.positive, metavar="N", help="another budget (see --output)")
-    parser.add_argument("--limit", type=cli.positive, metavar="N", help="images of another budget")
+    parser.add_argument("--epochs", type=cli.positive, metavar="N", help="of each row; another number needs --output")
+    parser.add_argument("--limit", type=cli.positive, metavar="N", help="images, likewise")
     parser.add_argument("--output", type=Path, metavar="FILE", help="where the result goes (default: the study's file)")
     parser.add_argument("--list", action="store_true", help="show the studies and their rows")
 
@@ -156,7 +163,13 @@ def _ablation(args: argparse.Namespace) -> None:
 def _duplicates_arguments(parser: argparse.ArgumentParser) -> None:
     # without a default, because the usual copy on the Hub has no column `usage`
     parser.add_argument("--dataset", required=True, metavar="ID_OR_PATH", help="all of FER2013, with a column usage")
-    parser.add_argument("--output", type=Path, default=RESULTS / "data.json", metavar="FILE", help="(%(default)s)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=RESULTS / "data.json",
+        metavar="FILE",
+        help="where the counts go (default: %(default)s)",
+    )
 
 
 def _duplicates(args: argparse.Namespace) -> None:
@@ -172,7 +185,7 @@ def _duplicates(args: argparse.Namespace) -> None:
     from fer_model.data.duplicates import TEST_SETS, study
     from fer_model.data.fer2013 import load_fer
 
-    train, test = (load_fer(args.dataset, split, classes=7) for split in ("train", "test"))
+    train, test = (load_fer(args.dataset, split, classes=len(EMOTIONS_WITH_NEUTRAL)) for split in ("train", "test"))
     found = study(train, test, progress=True)
     command = cli.repeat(["python", "-m", "fer_model", "duplicates"], args, ("dataset",))
     write_json(args.output, {"command": command, **found})
@@ -185,9 +198,9 @@ def _duplicates(args: argparse.Namespace) -> None:
 
 def _recalibrate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("results", type=Path, metavar="FOLDER", help="a run's folder, such as results/v2")
-    parser.add_argument("--dataset", metavar="ID_OR_PATH", help="(default: the one in the run's history)")
+    parser.add_argument("--dataset", metavar="ID_OR_PATH", help="the run's dataset (default: as in its history)")
     parser.add_argument("--half", action="store_true", help="round the weights to float16, and store them so")
-    parser.add_argument("--skip-corrupt", action="store_true", help="as the run did")
+    parser.add_argument("--skip-corrupt", action="store_true", help="leave unreadable images out, as the run did")
 
 
 def _recalibrate(args: argparse.Namespace) -> None:
@@ -267,4 +280,6 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    cli.run("fer_model", main, "interrupted; run the same command again")
+    cli.run(
+        "fer_model", main, "interrupted; the same command goes on" if "ablation" in sys.argv[1:2] else "interrupted"
+    )

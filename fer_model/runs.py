@@ -190,7 +190,9 @@ class Run:
         folder = Path(source)
         if not folder.is_dir() or folder.resolve().name != "models":
             return None
-        return cls(folder.parent if folder.name == "models" else folder.resolve().parent)
+        run, real = cls(folder.parent), cls(folder.resolve().parent)
+        # a link called models lies beside other files than the folder that it leads to
+        return run if folder.name == "models" and (run.history_file.is_file() or real.history() is None) else real
 
     @classmethod
     def measuring(cls, source: str) -> "Run":

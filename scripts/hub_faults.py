@@ -31,7 +31,7 @@ def main() -> None:
         "# When the Hub fails",
         "",
         "What each fault prints as its last words, with exit status 2. Local results stay as they are and the cache",
-        "stays usable: `pytest tests -k hub` checks it. Written by `python scripts/hub_faults.py`.",
+        "stays usable: `pytest tests/hub` checks it. Written by `python scripts/hub_faults.py`.",
     ]
     for what, command in COMMANDS.items():
         lines += ["", f"## `{command}`", "", "| fault | says |", "|---|---|"]

@@ -29,7 +29,7 @@ def run_study(
     folder: Path,
     output: Path,
     options: list[str],
-    command: str,
+    repeated_by: str,
     precision: str = "no",
     jobs: int = 1,
 ) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def run_study(
             if key in known
         ]
         result = {
-            "command": command,
+            "command": repeated_by,
             "question": study.question,
             "epochs": study.epochs,
             "limit": study.limit,

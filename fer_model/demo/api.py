@@ -33,7 +33,7 @@ _LARGEST_ANSWER = 1280  # pixels a side of the picture with boxes
 
 def endpoints(network: Network, jobs: Jobs) -> None:
     """Build what programs call: no button of the page does, so hidden ones carry the functions."""
-    names = network.class_names()
+    names = tuple(network.all_classes())
 
     @for_visitors
     def predict(

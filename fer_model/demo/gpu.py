@@ -9,6 +9,7 @@ from fer_model.demo.versions import Versions
 from fer_model.images import open_image
 from fer_model.inference.pipeline import Face, Place, Result
 from fer_model.inference.tracking import Tracker, follow
+from fer_model.labels import EMOTIONS_WITH_NEUTRAL
 
 
 class Network:
@@ -53,5 +54,10 @@ class Network:
         return self.versions[version].model.unsure_below
 
     def class_names(self, version: str | None = None) -> tuple[str, ...]:
-        """What a version can answer, in the order of its probabilities; by default of the default version."""
-        return self.versions[version].model.class_names
+        """What a version can answer, in the order of its probabilities; by default the default version."""
+        return self.versions.class_names(version)
+
+    def all_classes(self) -> list[str]:
+        """What at least one version can answer, in class order."""
+        known = {name for version in self.versions.names for name in self.class_names(version)}
+        return [name for name in EMOTIONS_WITH_NEUTRAL if name in known]

@@ -46,7 +46,7 @@ class Tools(gr.mcp.GradioMCPServer):
     """Each method mends one fault of Gradio's (6.31): docs/demo.md#gradios-internals"""
 
     def get_input_schema(self, tool_name: str, parameters: dict[str, str] | None = None) -> tuple[dict, list]:
-        """What `null` stands for may be said."""
+        """Let `null` be given for the default version."""
         schema, files = super().get_input_schema(tool_name, parameters)
         for name, part in schema["properties"].items():
             part.pop("additional_description", None)

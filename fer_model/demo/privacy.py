@@ -120,6 +120,7 @@ def _forget_sessions_of(page: gr.Blocks) -> None:
 
 def _delete_links() -> None:
     """Gradio writes a session to a file for whoever asks for a link to it (`/gradio_api/deep_link`)."""
+    # docs/demo.md#gradios-internals
     for folder in Path(get_upload_folder(), "deep_links").glob("*"):
         with contextlib.suppress(OSError):
             if _age(folder.stat()) > KEEP_SECONDS:
@@ -148,6 +149,7 @@ def _delete(path: Path, wanted: Callable[[os.stat_result], bool]) -> bool:
 
 def is_upload(path: Path) -> bool:
     """Whether it lies where Gradio keeps what visitors give, and what is made for them."""
+    # docs/demo.md#gradios-internals
     return path.resolve().is_relative_to(Path(get_upload_folder()).resolve())
 
 

@@ -24,6 +24,7 @@ _PALETTE = ("#0072b2", "#e69f00", "#56b4e9", "#d55e00", "#009e73", "#cc79a7", "#
 COLOURS = dict(zip(EMOTIONS_WITH_NEUTRAL, _PALETTE, strict=True))
 """Of each class in charts, told apart by the colour-blind, too (Okabe and Ito); neutral is grey."""
 
+# `trigger` is what gr.HTML gives its scripts: docs/demo.md#gradios-internals
 CHOOSE = """
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button');

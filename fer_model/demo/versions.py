@@ -3,9 +3,11 @@
 import threading
 from pathlib import Path
 
+from fer_model.configs import VERSIONS
 from fer_model.errors import ImageError
 from fer_model.inference.pipeline import FERPipeline
-from fer_model.runs import default_model, title, trained_models
+from fer_model.labels import COUNTS
+from fer_model.runs import CONFIG_FILE, default_model, folder_name, read_json, title, trained_models
 
 
 class Versions:
@@ -64,6 +66,17 @@ class Versions:
                 self._loaded[name] = FERPipeline.from_pretrained(self._sources[name])
             return self._loaded[name]
 
+    def class_names(self, name: str | None = None) -> tuple[str, ...]:
+        """What a version can answer, in the order of its probabilities. A folder's config says it before it is loaded.
+
+        Raises:
+            ImageError: there is no version of that name.
+            ModelError: it cannot be loaded.
+        """
+        name = self._known(name or self.default)
+        config = None if name in self._loaded else read_json(Path(self._sources[name]) / CONFIG_FILE)
+        return tuple(config["id2label"].values()) if config else self[name].model.class_names
+
     def _known(self, name: str) -> str:
         if not isinstance(name, str) or name not in self._sources:
             raise ImageError(f"There is no version {name!r} here; choose {', '.join(self.names)}.")
@@ -73,4 +86,7 @@ class Versions:
 def _name(source: str) -> str:
     """What a version is called before it is loaded: by its folder, results/v2/models, or by its Hub id."""
     path = Path(source)
-    return path.parent.name.upper() if path.name == "models" else source
+    if path.name != "models":
+        return source
+    titles = {folder_name(version, classes): title(version, classes) for version in VERSIONS for classes in COUNTS}
+    return titles.get(path.parent.name, path.parent.name.upper())

@@ -77,6 +77,7 @@ def push_folder(run: Run, model: Network, repo_id: str, private: bool = False) -
     Raises:
         FERError: the upload failed. Nothing local is changed; the message says how to try again.
     """
+    require_files(run)
     local = run.card.read_text(encoding="utf-8") if run.card.is_file() else ""
     again = shlex.join(["python", "-m", "fer_model", "push", str(run.folder), repo_id] + ["--private"] * private)
     try:

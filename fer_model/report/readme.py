@@ -33,11 +33,11 @@ def study_table(name: str, results: Path) -> dict[str, Any]:
 
 
 SECTIONS: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {
-    "summary": ("summary.md", versions.summary),
+    "summary": ("table.md", versions.summary),
     "results": ("results.md", versions.results_table),
-    "unsure": ("unsure.md", versions.unsure_table),
+    "unsure": ("table.md", versions.unsure_table),
     "heat maps": ("heat_maps.md", versions.empty_heat_maps),
-    "effort": ("effort.md", effort.effort_table),
+    "effort": ("table.md", effort.effort_table),
     **{f"study {name}": ("study.md", partial(study_table, name)) for name in STUDIES},
     "data": ("data.md", data.data_table),
     "cold start": ("cold_start.md", speed.cold_start),

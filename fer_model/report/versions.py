@@ -30,7 +30,7 @@ def summary(results: Path) -> dict[str, Any]:
 
 def results_table(results: Path) -> dict[str, Any]:
     """One row a version, those of seven classes last; and which expectations of V2's design each one misses."""
-    head = ["", "parameters", "epochs (best)", "accuracy (95 %)", "ten crops", "PrivateTest", "without twins"]
+    head = ["", "parameters", "epochs (best)", "accuracy (95 %)", "ten crops", "PrivateTest", "without near-duplicates"]
     head += ["macro recall", "ECE", "recall " + " · ".join(EMOTIONS)]
     rows, expectations = [], []
     for run, metrics in _measured(results):

@@ -62,4 +62,4 @@ def recalibrate(run: Run, dataset: str | None = None, *, half: bool = False, ski
     model = model.cpu().half() if half else model.cpu()
     save_model(model, run.models, accelerator)
     remove_old_results(run, accelerator)
-    return model
+    return FERModel.from_pretrained(run.models)

@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from fer_model.ablation import runner
-from fer_model.ablation.table import study_table
+from fer_model.ablation.studies import STUDIES, output_file
 from fer_model.evaluation import plots
+from fer_model.report.readme import section
 
 
 def result(rows: list[dict]) -> dict:
@@ -26,28 +26,28 @@ def row(name: str, accuracy: float, recalls: list[float]) -> dict:
 
 
 def write(repository: Path, name: str, content: dict) -> None:
-    file = repository / runner.output_file(name)
+    file = repository / output_file(name)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(content))
 
 
 def test_a_study_that_was_not_made_is_told_with_its_command(tmp_path):
-    for name in runner.STUDIES:
-        assert f"python -m fer_model.ablation {name}" in study_table(name, tmp_path / "results")
+    for name in STUDIES:
+        assert f"python -m fer_model ablation {name}" in section(f"study {name}", tmp_path / "results")
 
 
 def test_every_training_has_a_row_and_epochs_with_one_answer_are_counted(tmp_path):
     rows = [row("learning rate 3e-4, seed 0", 0.3, [1 / 6, 0.168]), row("learning rate 1e-2, seed 0", 0.5, [0.2, 0.4])]
     write(tmp_path, "collapse", result(rows))
-    text = study_table("collapse", tmp_path / "results")
+    text = section("study collapse", tmp_path / "results")
     assert "| learning rate 3e-4, seed 0 | 30.0 | 16.8 | 2 of 2 | 0.25 · 10¹⁵ | 2 |" in text
     assert "| learning rate 1e-2, seed 0 | 50.0 | 40.0 | 0 of 2 |" in text
     assert "20 validation images, in the best of 2 epochs over 80 training images" in text
     # 200 * sqrt(2 * 0.5 * 0.5 / 20)
-    assert "Differences below 31.6 points may come from the choice of the validation images alone; how much" in text
-    assert f"{len(runner.STUDIES['collapse'].rows) - 2} more rows are still to be trained" in text
-    write(tmp_path, "collapse", result([row(r.name, 0.3, [0.2]) for r in runner.STUDIES["collapse"].rows]))
-    assert "still to be trained" not in study_table("collapse", tmp_path / "results")
+    assert "Differences below 31.6 points may come from the choice of validation images alone. How much" in text
+    assert f"{len(STUDIES['collapse'].rows) - 2} more rows are still to be trained" in text
+    write(tmp_path, "collapse", result([row(r.name, 0.3, [0.2]) for r in STUDIES["collapse"].rows]))
+    assert "still to be trained" not in section("study collapse", tmp_path / "results")
 
 
 def test_what_seeds_alone_do_is_told_by_rows_that_differ_in_nothing_else(tmp_path):
@@ -60,18 +60,18 @@ def test_what_seeds_alone_do_is_told_by_rows_that_differ_in_nothing_else(tmp_pat
     }
     rows = [row(f"learning rate {name}", value, [0.2]) for name, value in accuracies.items()]
     write(tmp_path, "collapse", result(rows))
-    text = study_table("collapse", tmp_path / "results")
-    assert "their seeds, which also choose the validation images, are up to 5.0 points apart here" in text
+    text = section("study collapse", tmp_path / "results")
+    assert "their seeds alone, which also choose the validation images, are up to 5.0 points apart." in text
 
 
 def test_the_accelerators_of_a_study_are_named_and_processors_are_not(tmp_path):
     rows = [row(name, 0.3, [0.2]) | {"device": "cpu"} for name in ("V1 as designed", "V1, seed 1")]
     write(tmp_path, "v1-to-v2", result(rows))
-    assert "Trained on" not in study_table("v1-to-v2", tmp_path / "results")
+    assert "Trained on" not in section("study v1-to-v2", tmp_path / "results")
     rows[1] |= {"device": "Some GPU", "images": {"train": 81, "validation": 19}}
     write(tmp_path, "v1-to-v2", result(rows))
-    text = study_table("v1-to-v2", tmp_path / "results")
-    assert " Trained on Some GPU and a CPU. " in text
+    text = section("study v1-to-v2", tmp_path / "results")
+    assert " Trained on Some GPU and a CPU." in text
     assert "Percent of 19 to 20 validation images, in the best of 2 epochs over 80 to 81 training images" in text
 
 

@@ -1,21 +1,15 @@
-"""The geometry against torchvision, the random ranges, and the fixed way from face to network input.
-
-pytest tests/test_augment.py
-"""
+"""Random changes of a batch: the geometry against torchvision, the ranges, and mixed images."""
 
 import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as torchvision
 
 from fer_model.configs import Augmentation
-from fer_model.data.augment import affine_matrices, augment
-from fer_model.model.preprocess import normalise, preprocess, resize, to_face
+from fer_model.data.augment import affine_matrices, augment, erase, mix
 
 STILL = Augmentation(flip=0.0, rotation=0.0, translation=0.0)
 
@@ -37,9 +31,6 @@ def moved(images, mirror=1.0, degrees=0.0, right=0.0, down=0.0):
     )
     grid = torch.nn.functional.affine_grid(matrices, list(images.shape), align_corners=False)
     return torch.nn.functional.grid_sample(images, grid, align_corners=False)
-
-
-# The geometry
 
 
 @pytest.mark.parametrize("mirror", [1.0, -1.0])
@@ -71,9 +62,6 @@ def test_a_shift_goes_right_and_down_and_brings_in_black(images):
     torch.testing.assert_close(shifted[..., 3:, 5:], images[..., :-3, :-5], atol=1e-5, rtol=0)
     assert shifted[..., :3, :].abs().max() < 1e-5
     assert shifted[..., :5].abs().max() < 1e-5
-
-
-# The random part
 
 
 def test_augmented_images_keep_shape_and_range(images):
@@ -152,48 +140,65 @@ def test_turns_fill_their_range_in_both_directions():
     assert abs(degrees.mean()) < 1.3  # three standard deviations
 
 
-# The deterministic part
+def test_zoom_scales_about_the_middle():
+    images = torch.ones(4, 1, 40, 40)
+    smaller = augment(images, replace(STILL, shrink=0.5, enlarge=0.5))
+    assert smaller[:, :, 12:28, 12:28].min() == 1
+    assert smaller.mean().item() == pytest.approx(0.25, abs=0.03)
+    torch.testing.assert_close(augment(images, replace(STILL, shrink=2.0, enlarge=2.0)), images)
 
 
-def test_preprocessed_faces_are_three_equal_channels_in_minus_one_to_one():
-    faces = torch.randint(0, 256, (5, 1, 48, 48), dtype=torch.uint8)
-    out = preprocess(faces, 64)
-    assert out.shape == (5, 3, 64, 64)
-    assert out.dtype == torch.float32
-    assert out.min() >= -1
-    assert out.max() <= 1
-    assert torch.equal(out[:, 0], out[:, 1])
-    assert torch.equal(out[:, 0], out[:, 2])
-    assert torch.equal(out, normalise(resize(faces, 64)))
+def test_contrast_and_brightness_stay_in_bounds_and_differ_between_images():
+    images = torch.rand(64, 1, 8, 8) * 0.2 + 0.4
+    brighter = augment(images, replace(STILL, brightness=0.3))
+    shift = (brighter - images).mean(dim=(1, 2, 3))
+    assert shift.abs().max() <= 0.3 + 1e-5
+    assert shift.std() > 0.1
+    stretched = augment(images, replace(STILL, contrast=0.5))
+    factor = stretched.std(dim=(1, 2, 3)) / images.std(dim=(1, 2, 3))
+    assert factor.min() >= 0.5 - 1e-3
+    assert factor.max() <= 1.5 + 1e-3
+    assert factor.std() > 0.1
+    extreme = augment(torch.rand(64, 1, 8, 8), replace(STILL, brightness=1.0, contrast=1.0))
+    assert extreme.min() >= 0
+    assert extreme.max() <= 1
 
 
-def test_enlarging_interpolates_between_the_centres_of_pixels():
-    ramp = (torch.arange(48) * 5).to(torch.uint8).expand(1, 1, 48, 48)
-    seen_at = ((torch.arange(64) + 0.5) * 48 / 64 - 0.5).clamp(0, 47)
-    torch.testing.assert_close(resize(ramp, 64), (seen_at * 5 / 255).expand(1, 1, 64, 64))
+def test_erasing_blackens_one_rectangle_of_the_chosen_images():
+    images = torch.ones(2000, 1, 48, 48)
+    erased = erase(images, 0.4)
+    shares = (erased == 0).float().mean(dim=(1, 2, 3))
+    assert (shares > 0).float().mean().item() == pytest.approx(0.4, abs=0.05)
+    hit = shares[shares > 0]
+    assert hit.max() <= 0.36
+    assert hit.mean().item() == pytest.approx((0.02 + 0.33) / 2, abs=0.02)
+    for image in erased[shares > 0][:100, 0]:
+        rows, columns = (image == 0).any(dim=1).nonzero(), (image == 0).any(dim=0).nonzero()
+        inside = image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        assert inside.max() == 0, "what is black is a whole rectangle"
 
 
-def test_shrinking_averages_what_is_too_fine_to_be_shown():
-    board = ((torch.arange(48)[:, None] // 3 + torch.arange(48) // 3) % 2 * 255).to(torch.uint8).expand(1, 1, 48, 48)
-    shrunk = resize(board, 16)[..., 2:-2, 2:-2]  # fields of one pixel each
-    assert shrunk.std() < 0.75 * (board / 255).std()
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_mixing_takes_as_much_of_the_label_as_of_the_picture(kind):
+    torch.manual_seed(0)
+    images = torch.arange(8.0)[:, None, None, None].expand(8, 1, 32, 32).clone()
+    for _ in range(20):
+        mixed, how = mix(images, Augmentation(**{kind: 1.0}))
+        expected = how.share * images + (1 - how.share) * images[how.partner]
+        torch.testing.assert_close(mixed.mean(dim=(1, 2, 3)), expected.mean(dim=(1, 2, 3)), atol=1e-4, rtol=1e-4)
+        assert sorted(how.partner.tolist()) == list(range(8))
+    same, nothing = mix(images, Augmentation())
+    assert same is images
+    assert nothing is None
 
 
-@pytest.mark.parametrize(("grey", "value"), [(0, -1.0), (255, 1.0), (51, -0.6)])
-def test_black_is_minus_one_and_white_is_one(grey, value):
-    face = torch.full((1, 1, 48, 48), grey, dtype=torch.uint8)
-    torch.testing.assert_close(preprocess(face, 64), torch.full((1, 3, 64, 64), value))
-
-
-def test_a_grey_picture_of_the_stored_size_is_stored_unchanged():
-    pixels = np.random.default_rng(0).integers(0, 256, (48, 48), dtype=np.uint8)
-    for image in (Image.fromarray(pixels), Image.fromarray(pixels).convert("RGB")):
-        face = to_face(image)
-        assert face.dtype == torch.uint8
-        assert face.shape == (1, 48, 48)
-        assert np.array_equal(face[0].numpy(), pixels)
-
-
-@pytest.mark.parametrize("size", [(1, 1), (17, 90), (640, 480)])
-def test_a_picture_of_any_size_becomes_a_48_by_48_face_of_the_same_grey(size):
-    assert torch.equal(to_face(Image.new("L", size, 77)), torch.full((1, 48, 48), 77, dtype=torch.uint8))
+def test_options_that_are_off_leave_the_random_numbers_of_older_recipes_as_they_were():
+    """Otherwise V1's and V2's histories could not be repeated."""
+    torch.manual_seed(0)
+    augment(torch.rand(4, 1, 8, 8), Augmentation())
+    after = torch.rand(1)
+    torch.manual_seed(0)
+    torch.rand(4, 1, 8, 8)
+    for _ in range(4):  # mirror, angle, two shifts
+        torch.rand(4)
+    assert torch.equal(after, torch.rand(1))

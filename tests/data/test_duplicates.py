@@ -11,7 +11,7 @@ from fer_model.data.dataset import FERData
 from fer_model.data.fer2013 import load_fer
 from fer_model.errors import DataError
 from helpers import ROOT
-from helpers.synthetic import draw_faces
+from helpers.synthetic import draw_faces, image_table, write_parquet
 
 
 @pytest.fixture
@@ -96,10 +96,10 @@ def test_the_study_counts_by_part_label_and_class(tmp_path):
     assert near["test_images_with_one_in_train_six_classes"] == 2
     (tmp_path / "data.json").write_text(json.dumps(found))
     six = test.subset(torch.tensor([0, 1, 2, 3]))
-    assert duplicates.rows_with_twin_in_train(tmp_path / "data.json", six).tolist() == [False, True, True, False]
-    assert duplicates.rows_with_twin_in_train(tmp_path / "data.json", test).tolist() == [False, True, True, True, True]
-    assert duplicates.rows_with_twin_in_train(tmp_path / "data.json", train) is None
-    assert duplicates.rows_with_twin_in_train(tmp_path / "nothing.json", six) is None
+    assert duplicates.leaked_rows(tmp_path / "data.json", six).tolist() == [False, True, True, False]
+    assert duplicates.leaked_rows(tmp_path / "data.json", test).tolist() == [False, True, True, True, True]
+    assert duplicates.leaked_rows(tmp_path / "data.json", train) is None
+    assert duplicates.leaked_rows(tmp_path / "nothing.json", six) is None
     with pytest.raises(DataError, match="usage"):
         duplicates.study(train, train)
 
@@ -110,13 +110,11 @@ def test_counts_from_before_there_were_seven_classes_are_still_those_of_six(tmp_
     six = seven.subset(torch.arange(6))
     known = {"sha256": duplicates.fingerprint(six.images), "rows_with_twin_in_train": [2]}
     (tmp_path / "data.json").write_text(json.dumps({"six_class_test": known}))
-    assert duplicates.rows_with_twin_in_train(tmp_path / "data.json", six).nonzero().tolist() == [[2]]
-    assert duplicates.rows_with_twin_in_train(tmp_path / "data.json", seven) is None
+    assert duplicates.leaked_rows(tmp_path / "data.json", six).nonzero().tolist() == [[2]]
+    assert duplicates.leaked_rows(tmp_path / "data.json", seven) is None
 
 
 def test_neutral_faces_are_kept_when_asked_for(tmp_path):
-    from helpers.synthetic import image_table, write_parquet
-
     table = image_table(draw_faces(3))
     write_parquet(tmp_path, train=table, test=table)
     with_neutral = load_fer(str(tmp_path), "train", classes=7)
@@ -128,7 +126,6 @@ def test_neutral_faces_are_kept_when_asked_for(tmp_path):
 @pytest.mark.parametrize(("classes", "which"), [(6, "_six_classes"), (7, "")])
 def test_the_published_counts_are_of_the_real_test_set(fer_dataset, classes, which):
     test = load_fer(str(fer_dataset), "test", progress=False, classes=classes)
-    root = ROOT
-    mask = duplicates.rows_with_twin_in_train(root / "results" / "data.json", test)
-    published = json.loads((root / "results" / "data.json").read_text())
+    mask = duplicates.leaked_rows(ROOT / "results" / "data.json", test)
+    published = json.loads((ROOT / "results" / "data.json").read_text())
     assert int(mask.sum()) == published["near"]["0.95"][f"test_images_with_one_in_train{which}"]

@@ -53,6 +53,7 @@ def test_the_commands_of_the_published_trainings_give_their_recipes_today(file):
         }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", PUBLISHED)
 def test_the_published_weights_score_what_is_published(version, faces):
     folder = ROOT / "results" / version

@@ -8,7 +8,7 @@ import yaml
 from fer_model.errors import FERError
 from fer_model.evaluation.expectations import check_expectations
 from fer_model.evaluation.metrics import FERMetric
-from fer_model.hub import card
+from fer_model.hub import card, merge
 from fer_model.labels import class_names
 from helpers import ROOT
 
@@ -39,9 +39,9 @@ def accuracies(text: str) -> list[float]:
 
 
 def test_merging_a_card_of_the_hub_with_itself_changes_nothing():
-    assert card.merged(rendered(9), rendered(9)) == rendered(9)
-    assert card.with_results(rendered(9), rendered(9)) == rendered(9)
-    assert card.merged("", rendered(9)) == rendered(9)
+    assert merge.merged(rendered(9), rendered(9)) == rendered(9)
+    assert merge.with_results(rendered(9), rendered(9)) == rendered(9)
+    assert merge.merged("", rendered(9)) == rendered(9)
 
 
 @pytest.mark.parametrize("place", ["top", "between", "end"])
@@ -52,23 +52,23 @@ def test_what_a_person_wrote_in_a_card_stays_byte_for_byte(place, newline):
     begin = {"top": "<!-- generated: intro -->", "between": "<!-- generated: training -->", "end": None}[place]
     old = old.replace(begin, f"{MINE}\n{begin}") if begin else old + MINE
     old = old.replace("\n", newline)
-    new = card.merged(old, rendered(6))
+    new = merge.merged(old, rendered(6))
     assert MINE.replace("\n", newline).rstrip() in new
-    assert new.replace(newline, "\n") == card.merged(old.replace(newline, "\n"), rendered(6))
+    assert new.replace(newline, "\n") == merge.merged(old.replace(newline, "\n"), rendered(6))
     assert accuracies(new) == [0.5]
-    assert card.merged(new, rendered(9)) == old
+    assert merge.merged(new, rendered(9)) == old
 
 
 def test_front_matter_that_a_person_wrote_stays_with_its_comments_and_order():
     mine = "# why this licence\nlicense: cc-by-nc-4.0  # (ours)\ntags:\n- mine\n# after\nlanguage:\n- en\n"
-    new = card.merged(f"---\n{mine}---\nBody.\n", rendered(9))
+    new = merge.merged(f"---\n{mine}---\nBody.\n", rendered(9))
     assert new.startswith("---\n# why this licence\nlicense: cc-by-nc-4.0  # (ours)\ntags:\n- mine\n")
     assert "# after\nlanguage:\n- en\n" in new
     assert front(new)["tags"][0] == "mine"
     assert "fer2013" in front(new)["tags"]
     assert front(new)["library_name"] == "fer-model"
     assert accuracies(new) == [0.75]
-    assert card.personal(new).endswith("Body.")
+    assert merge.personal(new).endswith("Body.")
 
 
 def test_only_our_own_results_in_a_model_index_are_replaced():
@@ -81,19 +81,19 @@ def test_only_our_own_results_in_a_model_index_are_replaced():
     index = front(old)["model-index"]
     index[0]["results"].append(theirs)
     old = old.replace(old[old.index("model-index:") : old.index("---", 4)], yaml.safe_dump({"model-index": index}))
-    assert accuracies(card.with_results(old, rendered(6))) == [0.5, 0.123]
-    unmeasured = card.merged(old, rendered())
+    assert accuracies(merge.with_results(old, rendered(6))) == [0.5, 0.123]
+    unmeasured = merge.merged(old, rendered())
     assert accuracies(unmeasured) == [0.123], "figures of weights that are gone do not stay, theirs do"
 
 
 def test_sections_that_a_card_lacks_are_put_where_they_belong():
-    new = card.merged(f"---\nlicense: mit\n---\n# Title of mine\n\n{MINE}", rendered(9))
+    new = merge.merged(f"---\nlicense: mit\n---\n# Title of mine\n\n{MINE}", rendered(9))
     order = ["intro", "use", "results", "training", "limits"]
     found = [new.index(f"<!-- generated: {name} -->") for name in order]
     assert found == sorted(found)
     assert "# Title of mine" in new
     without = rendered(9).replace(rendered(9)[found_section(rendered(9), "results")], "")
-    assert card.merged(without, rendered(9)).index("generated: use") < card.merged(without, rendered(9)).index(
+    assert merge.merged(without, rendered(9)).index("generated: use") < merge.merged(without, rendered(9)).index(
         "## Results"
     )
 
@@ -105,7 +105,7 @@ def found_section(text: str, name: str) -> slice:
 
 def test_results_alone_do_not_add_sections_to_a_card_that_has_none():
     old = "---\nlicense: mit\n---\n\n# Their own card\n\nNo marks here.\n"
-    new = card.with_results(old, rendered(9))
+    new = merge.with_results(old, rendered(9))
     assert new.endswith("\n# Their own card\n\nNo marks here.\n")
     assert accuracies(new) == [0.75]
 
@@ -121,22 +121,22 @@ def test_results_alone_do_not_add_sections_to_a_card_that_has_none():
     ],
 )
 def test_front_matter_in_an_unusual_style_is_understood(old):
-    new = card.merged(old, rendered(9))
+    new = merge.merged(old, rendered(9))
     assert old.strip().splitlines()[-1] in new
     assert set(front(new)["tags"]) >= {"fer2013", *(["a"] if "tags" in old else [])}
     assert accuracies(new) == [0.75]
-    assert card.merged(new, rendered(9)) == new
+    assert merge.merged(new, rendered(9)) == new
 
 
 @pytest.mark.parametrize("old", ["---\n: [broken\n---\nBody\n", "---\n- a list\n---\nBody\n"])
 def test_front_matter_that_is_none_is_refused_rather_than_lost(old):
     with pytest.raises(FERError, match="front matter"):
-        card.merged(old, rendered(9))
+        merge.merged(old, rendered(9))
 
 
 def test_lines_that_need_no_change_are_left_as_they_are():
     text = rendered(9).replace("tags:\n", "tags: # ours\n").replace("license: mit", "license: 'mit'   # free")
-    assert card.merged(text, rendered(6)) == text.replace(front_results(9), front_results(6)).replace(
+    assert merge.merged(text, rendered(6)) == text.replace(front_results(9), front_results(6)).replace(
         rendered(9)[found_section(rendered(9), "intro")], rendered(6)[found_section(rendered(6), "intro")]
     ).replace(rendered(9)[found_section(rendered(9), "results")], rendered(6)[found_section(rendered(6), "results")])
 
@@ -148,7 +148,7 @@ def front_results(right: int) -> str:
 
 def test_datasets_that_a_person_named_stay_and_ours_goes_when_it_no_longer_holds():
     old = "---\ndatasets:\n- my/faces\n- clip-benchmark/wds_fer2013\n---\nBody.\n"
-    assert front(card.merged(old, rendered(9)))["datasets"] == ["my/faces"]
+    assert front(merge.merged(old, rendered(9)))["datasets"] == ["my/faces"]
 
 
 def test_a_local_test_set_is_named_without_its_path():
@@ -184,7 +184,7 @@ def test_the_card_of_seven_classes_is_about_seven():
     assert "no neutral" not in text
     assert "without neutral" not in text
     assert front(text)["model-index"][0]["name"] == "fer2013-v1-7"
-    assert card.merged(text, text) == text
+    assert merge.merged(text, text) == text
 
 
 def test_the_card_of_six_classes_names_neutral_as_its_limit_and_itself_by_its_version():

@@ -18,7 +18,7 @@ import pytest
 from fer_model.hub import push as hub_module
 from fer_model.model.network import FERModel
 from helpers import EXAMPLES, ROOT
-from helpers.hub_client import HubUser
+from helpers.hub.client import HubUser
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +50,14 @@ def test_the_package_asks_for_what_requirements_txt_asks_for_or_less():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     requirements = (ROOT / "requirements.txt").read_text().split("\n")
     extras = project["optional-dependencies"]
-    assert {*project["dependencies"], *extras["train"], *extras["films"]} <= set(requirements)
+    assert {*project["dependencies"], *extras["train"], *extras["video"]} <= set(requirements)
 
 
+@pytest.mark.slow
 def test_the_three_lines_of_the_hub_card_run_as_they_are_printed(hub, tmp_path):
     """In a fresh environment, for somebody without an account, in a folder with a photo and nothing else."""
     FERModel(version="v1", seed=0).save_pretrained(tmp_path / "run" / "models")
-    HubUser(hub, tmp_path / "mine").python("-m", "fer_model", "push", tmp_path / "run", "tester/three-lines")
+    HubUser(hub, tmp_path / "mine").script("-m", "fer_model", "push", tmp_path / "run", "tester/three-lines")
     card = hub.repo("models", "tester/three-lines").files()["README.md"].decode()
     install, use = (re.search(rf"```{language}\n(.*?)```", card, re.DOTALL)[1] for language in ("bash", "python"))
     assert install.startswith(f"pip install {hub.url}/tester/three-lines/resolve/main/fer_model-")

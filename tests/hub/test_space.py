@@ -8,14 +8,18 @@ import sys
 from pathlib import Path
 
 import av
+import gradio
 import pytest
 from gradio_client import Client, handle_file
+from huggingface_hub import RepoCard, SpaceCard
 from PIL import Image
 
-from helpers import EXAMPLES
+from helpers import EXAMPLES, ROOT
 from helpers.app import running_app
-from helpers.hub_client import HubUser
+from helpers.hub.client import HubUser
 from helpers.visitors import Answer, Visitor
+
+COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}  # that a Space may have
 
 HF = Path(sys.executable).parent / "hf"
 
@@ -54,7 +58,8 @@ def test_a_space_on_the_hub_holds_what_it_needs_and_nothing_else(hub, space):
     assert {"results/v2/models/model.safetensors", "results/v3/models/model.safetensors"} <= names
     assert "results/v3-7/models/model.safetensors" not in names, "the demo shows no seven classes"
     tops = {name.split("/")[0] for name in names}
-    assert tops == {"app.py", "README.md", "LICENSE", "requirements.txt", "docs", "examples", "fer_model", "results"}
+    folders, pages = {"docs", "examples", "fer_model", "results"}, {"README.md", "CHANGELOG.md", "LICENSE"}
+    assert tops == {"app.py", "requirements.txt", "CONTRIBUTING.md", "SECURITY.md", *folders, *pages}
     assert not [
         name for name in names if re.search(r"\.(pyc|parquet|csv|tar|pt|bin|pkl)$|/checkpoints/|(^|/)tests?(/|_)", name)
     ]
@@ -137,3 +142,22 @@ def test_without_a_name_the_upload_to_the_hub_says_what_is_missing(hub, tmp_path
     done = HubUser(hub, tmp_path).run("make", "space", check=False)
     assert done.returncode != 0
     assert "SPACE=user/name" in done.stderr
+
+
+def test_the_readme_is_a_valid_space_card():
+    card = SpaceCard.load(ROOT / "README.md")
+    assert card.data.sdk == "gradio"
+    assert card.data.app_file == "app.py"
+    assert card.data.license == "mit"
+    assert {card.data.colorFrom, card.data.colorTo} <= COLOURS
+    assert card.data.suggested_hardware == "cpu-basic"
+    assert len(card.data.to_dict()["short_description"]) <= 60, "the Hub cuts or refuses longer ones"
+    assert re.fullmatch(r"3\.\d+", card.data.to_dict()["python_version"])
+    assert RepoCard((ROOT / "README.md").read_text()).data.to_dict()["title"]
+
+
+def test_the_space_runs_the_gradio_that_was_tested():
+    version = SpaceCard.load(ROOT / "README.md").data.sdk_version
+    bound = re.search(r"^gradio(?:\[mcp\])?>=(.*)$", (ROOT / "requirements.txt").read_text(), re.MULTILINE)[1]
+    assert version.split(".")[:2] == bound.split(",")[0].split(".")[:2]
+    assert gradio.__version__.split(".")[0] == version.split(".")[0]

@@ -15,8 +15,7 @@ import pytest
 from PIL import Image
 
 from fer_model.errors import ImageError
-from fer_model.inference import annotate as annotating
-from fer_model.inference import tracking
+from fer_model.inference import tracking, video
 from fer_model.inference.annotate import annotate
 from fer_model.inference.pipeline import Face
 from fer_model.inference.tracking import Followed, Tracker, overlap
@@ -153,13 +152,13 @@ def test_a_film_whose_frames_come_at_no_constant_rate_keeps_their_times(tmp_path
     seen = list(annotate(tmp_path / "in.webm", tmp_path / "out.mp4", nobody, every=0))
     assert [seconds for seconds, _ in seen] == pytest.approx(times)
     assert [frame.time for frame in decoded(tmp_path / "out.mp4")] == pytest.approx(times)
-    assert annotating.duration(tmp_path / "in.webm") == 0, "unknown"
+    assert video.duration(tmp_path / "in.webm") == 0, "unknown"
 
 
 def test_the_duration_is_that_of_the_header(tmp_path):
-    assert annotating.duration(write(tmp_path / "in.avi", [grey()] * 12, 8)) == pytest.approx(1.5)
+    assert video.duration(write(tmp_path / "in.avi", [grey()] * 12, 8)) == pytest.approx(1.5)
     (tmp_path / "bad.avi").write_bytes(b"no film")
-    assert annotating.duration(tmp_path / "bad.avi") == 0
+    assert video.duration(tmp_path / "bad.avi") == 0
 
 
 def test_boxes_are_drawn_around_the_faces_and_nothing_else_changes(follow, photo, tmp_path):
@@ -226,7 +225,10 @@ def test_frames_are_read_as_they_are_asked_for_and_let_go(tmp_path):
 
 
 def test_memory_does_not_grow_with_the_length(tmp_path):
-    size, script = (640, 480), "import sys; sys.path[:0] = ['tests']; import test_films; test_films.print_peaks()"
+    size, script = (
+        (640, 480),
+        "import sys; sys.path[:0] = ['tests', 'tests/inference']; import test_annotate as t; t.print_peaks()",
+    )
     write(tmp_path / "short.avi", [grey(size)] * 20)
     write(tmp_path / "long.avi", [grey(size)] * 120)
     environment = os.environ | {"FILMS": str(tmp_path)}
@@ -264,6 +266,6 @@ def open_files() -> set[Path]:
 @pytest.mark.parametrize("content", [b"", b"no film", b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00"])
 def test_what_is_no_film_is_a_sentence_that_names_it_but_not_its_folder(tmp_path, content):
     (tmp_path / "in.mp4").write_bytes(content)
-    with pytest.raises(ImageError, match=r"^in\.mp4 is not a film that can be read\.$"):
+    with pytest.raises(ImageError, match=r"^in\.mp4 is not a video that can be read\.$"):
         next(annotate(tmp_path / "in.mp4", tmp_path / "out.mp4", nobody))
     assert not (tmp_path / "out.mp4").exists()

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from fer_model.model_facts import weights_digest
 from torchvision.transforms.functional import ten_crop
 
 from fer_model.errors import ModelError
@@ -74,13 +73,13 @@ def test_the_curve_falls_in_coverage_and_begins_with_every_answer():
 
 def test_calibration_travels_with_the_model(tmp_path):
     model = FERModel(version="v1", seed=1)
-    plain = weights_digest(model)
+    plain = model.digest()
     calibrate(model, *sampled(2.5))
     model.save_pretrained(tmp_path)
     loaded = FERModel.from_pretrained(tmp_path)
     assert loaded.temperature == model.temperature == pytest.approx(2.5, rel=0.03)
     assert loaded.unsure_below == model.unsure_below
-    assert weights_digest(loaded) == weights_digest(model) != plain
+    assert loaded.digest() == model.digest() != plain
     logits = torch.randn(3, 6)
     torch.testing.assert_close(loaded.probabilities(logits), (logits / loaded.temperature).softmax(dim=1))
 

@@ -23,13 +23,13 @@ def model(request) -> FERModel:
     torch.manual_seed(0)
     with torch.no_grad():
         for _ in range(3):
-            model(torch.randn(8, 3, 64, 64))
+            model(torch.randn(8, 3, 48, 48))
     return model.eval()
 
 
 @pytest.fixture(scope="module")
 def images() -> torch.Tensor:
-    return torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    return torch.rand(4, 3, 48, 48, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
 def reference(model: FERModel, images: torch.Tensor, targets: list[int], layer=None) -> np.ndarray:
@@ -63,7 +63,7 @@ def test_the_default_target_is_the_predicted_class(model, images):
 def test_maps_have_input_size_and_span_0_to_1(model, images):
     for target in range(6):
         maps = grad_cam(model, images, target)
-        assert maps.shape == (4, 64, 64)
+        assert maps.shape == (4, 48, 48)
         for single in maps:
             assert single.min() == 0
             assert single.max() in (0, 1)
@@ -78,7 +78,7 @@ def test_all_six_maps_at_once_equal_each_by_itself(model, images):
     logits, maps = explain(model, images)
     with torch.no_grad():
         assert torch.allclose(logits, model(images), atol=1e-5)
-    assert maps.shape == (4, 6, 64, 64)
+    assert maps.shape == (4, 6, 48, 48)
     for target in range(6):
         assert torch.allclose(maps[:, target], grad_cam(model, images, target), atol=1e-5)
     assert not maps.requires_grad
@@ -147,7 +147,7 @@ def test_a_model_of_seven_classes_has_seven_maps(images):
     model = FERModel(version="v1", seed=2, classes=7).eval()
     logits, maps = explain(model, images)
     assert logits.shape == (4, 7)
-    assert maps.shape == (4, 7, 64, 64)
+    assert maps.shape == (4, 7, 48, 48)
     assert maps[:, 6].max() == 1
     assert torch.allclose(maps[:, 6], grad_cam(model, images, 6), atol=1e-5)
     with pytest.raises(ValueError, match="from 0 to 6"):
@@ -165,8 +165,8 @@ def trained(request) -> FERModel:
         norm.weight[:3] = torch.tensor([-0.7, 0.0, 0.005])
         norm.bias.normal_(std=0.3)
         convolution.bias.normal_(std=2)
-        for _ in range(20):
-            model(torch.randn(8, 3, 64, 64))
+        for _ in range(10):
+            model(torch.randn(4, 3, 32, 32))
     return model.eval()
 
 

@@ -1,13 +1,64 @@
-"""The script that measures the demo runs from start to end; what it measures here is no figure to publish."""
+"""The tables of the demo's speed, and the script that measures it."""
 
 import json
 import subprocess
 import sys
+from pathlib import Path
 
-from fer_model.report import speed
+import pytest
+
+from fer_model.report.readme import section
 from helpers import ROOT
 
+MEASURED = {"version": "V9", "cores": 2, "environment": {"processor": "Some CPU"}}
 
+
+LATENCY = {"median_ms": 120.4, "p95_ms": 1300.6}
+
+
+def write_demo(folder: Path, **parts: dict) -> str:
+    """The README's table of these parts of a demo.json."""
+    (folder / "demo.json").write_text(json.dumps({name: MEASURED | part for name, part in parts.items()}))
+    return section("demo", folder)
+
+
+def test_the_table_of_the_demo_says_what_was_measured(tmp_path):
+    choice = {"workers": 1, "threads": 2, "default": False, "answers_a_second": 7.26, **LATENCY}
+    over_http = {"heat_maps": False, "answers_a_second": 11.04, **LATENCY}
+    rates = [{"heat_maps": maps, "answers_a_second": rate} for maps, rate in ((False, 9.96), (True, 6.3))]
+    table = write_demo(
+        tmp_path,
+        photo=LATENCY,
+        load={"visitors": 8, "choices": [choice, choice | {"workers": 2, "threads": 1, "default": True}]},
+        live={"over_http": [over_http, over_http | {"heat_maps": True}], "in_browser": {"rates": rates}},
+        memory={"requests": [100, 550, 1000], "mb": [1000.4, 1010.0, 1010.6]},
+        film={"seconds_per_second_of_film": 1.234},
+    )
+    rows = dict(line.strip("| ").split(" | ") for line in table.splitlines()[2:] if line.startswith("|"))
+    assert rows == {
+        "a photo, by one visitor": "120 ms (1,301 ms)",
+        "photos, by 8 visitors at once, `--workers 1 --threads 2`": "7.3 a second, each after 120 ms (1,301 ms)",
+        "photos, by 8 visitors at once, `--workers 2 --threads 1`, the default here": "7.3 a second, each after "
+        "120 ms (1,301 ms)",
+        "live frames of 640 × 480 over HTTP": "11.0 a second, each after 120 ms (1,301 ms)",
+        "live frames of 640 × 480 over HTTP, with heat maps": "11.0 a second, each after 120 ms (1,301 ms)",
+        "the same in Chromium on the same cores": "10.0 a second",
+        "the same in Chromium on the same cores, with heat maps": "6.3 a second",
+        "memory of the server over many photos": "1,000 MB after 100, 1,010 MB after 550, 1,011 MB after 1,000",
+        "a second of video, 640 × 480 at 25 frames a second": "1.23 s",
+    }
+    assert "the same 2 cores (Some CPU). The network was V9." in table
+
+
+def test_the_table_of_the_demo_says_what_was_not_measured(tmp_path):
+    assert "has not been measured" in section("demo", tmp_path)
+    live = {"over_http": [], "in_browser": {"skipped": "no chromium was found"}}
+    table = write_demo(tmp_path, live=live, memory={"skipped": "it is read from Linux's /proc"})
+    assert table.count("not measured: ") == 2
+    assert "photo" not in table
+
+
+@pytest.mark.slow
 def test_a_quick_try_writes_what_the_readme_shows(tmp_path):
     file = tmp_path / "demo.json"
     file.write_text(json.dumps({"film": {"from": "another run"}}))
@@ -20,7 +71,7 @@ def test_a_quick_try_writes_what_the_readme_shows(tmp_path):
     assert written["photo"]["command"] == "python scripts/demo_speed.py --only photo --quick"
     assert 0 < written["photo"]["median_ms"] <= written["photo"]["p95_ms"]
     file.write_text(json.dumps(written))
-    assert "| a photo, by one visitor | " in speed.demo_table(tmp_path)
+    assert "| a photo, by one visitor | " in section("demo", tmp_path)
 
 
 def test_a_part_that_does_not_exist_is_named():

@@ -1,4 +1,4 @@
-// The camera of the live tab. `window.ferCamera` ties it to the component that answers arrive in.
+// The camera of the live tab; `element` and `trigger` come from gr.HTML (docs/demo.md#gradios-internals). `window.ferCamera` ties it to the component that answers arrive in.
 const find = (query) => element.querySelector(query);
 const video = find('video'), svg = find('svg'), words = find('p'), rate = find('.fer-rate'), stage = find('.fer-stage');
 const button = find('[data-do=toggle]'), turn = find('[data-do=turn]');

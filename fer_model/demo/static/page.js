@@ -1,4 +1,5 @@
 () => {
+  // see docs/demo.md#gradios-internals
   // Gradio names its upload areas in other words than it writes on them; speech control goes by what is written.
   const mend = () =>
     document

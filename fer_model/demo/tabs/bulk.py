@@ -18,7 +18,7 @@ from fer_model.errors import ImageError
 from fer_model.inference import bulk, video
 
 SAY_EVERY = 1.0
-"""Seconds between two words on how far it is. Only at these can Cancel, or leaving the page, end the work."""
+"""Seconds between two progress messages. Only at these can Cancel, or leaving the page, end the work."""
 
 ROWS_SHOWN = 200
 """Of the table on the page; the file to download holds all."""

@@ -34,12 +34,12 @@ CHART_SECONDS = 12
 
 @dataclass(frozen=True)
 class Session:
-    """One visitor's stream: who is followed by which version, and the past of the largest face.
+    """One visitor's stream: what can be answered, who is followed, and the past of the largest face.
 
     past: (seconds, the face's number, its averaged probabilities by class), the oldest first.
     """
 
-    version: str = ""
+    classes: tuple[str, ...] = ()
     tracker: Tracker = Tracker()
     started: float = 0.0
     past: tuple[tuple[float, int, dict[str, float]], ...] = ()
@@ -56,9 +56,10 @@ class Live:
         # what camera.js sends: docs/demo.md#gradios-internals
         frame = open_image(_bytes(event._data.get("frame")))
         wants_maps = bool(event._data.get("maps"))
-        # probabilities of two versions, which may know other classes, are not averaged
-        if session is None or session.version != version or event._data.get("first"):
-            session = Session(version, started=time.monotonic())
+        classes = self.network.class_names(version)
+        # probabilities of other classes cannot be averaged with these
+        if session is None or session.classes != classes or event._data.get("first"):
+            session = Session(classes, started=time.monotonic())
         seconds = time.monotonic() - session.started
         tracker = self.network.follow_faces(version, session.tracker, frame, seconds, wants_maps)
         visible = tracker.visible()
@@ -66,7 +67,7 @@ class Live:
         if visible:
             largest = visible[0]
             past += ((seconds, largest.number, largest.face.probabilities),)
-        session = Session(version, _without_pictures(tracker), session.started, past)
+        session = Session(classes, _without_pictures(tracker), session.started, past)
         return (
             json.dumps({"number": event._data.get("number"), **_drawing(tracker, frame.size, wants_maps)}),
             _chart(session, self.network.unsure_below(version)),
@@ -178,6 +179,7 @@ _CAMERA_JS = (
     .replace("SIZE", str(FRAME_SIZE))
     .replace("MARGIN", str(CROP_MARGIN))
 )
+# `watch` and `props` are what gr.HTML gives its scripts: docs/demo.md#gradios-internals
 _ANSWERS_JS = """
 watch('value', () => { if (props.value && window.ferCamera) window.ferCamera.answered(JSON.parse(props.value)); });
 """

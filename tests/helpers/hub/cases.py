@@ -1,7 +1,4 @@
-"""What can go wrong between here and the Hub, played by the tests' Hub over HTTP.
-
-The client tries most requests six times, over some 23 seconds, so all cases run side by side.
-"""
+"""What can go wrong between here and the Hub, played by the tests' Hub over HTTP."""
 
 import shutil
 import subprocess
@@ -10,17 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from fer_model.data.fer2013 import load_fer
 from fer_model.model.network import FERModel
-from helpers.hub_client import HubUser
-from helpers.hub_server import FINE_TOKEN, READ_TOKEN, WRITE_TOKEN, WRONG_TOKEN, Fault, Hub
+from helpers.hub.client import HubUser
+from helpers.hub.faults import Fault
+from helpers.hub.repos import FINE_TOKEN, READ_TOKEN, WRITE_TOKEN, WRONG_TOKEN, Hub
 from helpers.synthetic import draw_faces, image_table, write_parquet
 
-LOAD_MODEL = "import sys; from fer_model import FERModel; FERModel.from_pretrained(sys.argv[1])"
-LOAD_DATASET = (
-    "import sys; from fer_model.data.fer2013 import load_fer; assert len(load_fer(sys.argv[1], 'test')) == 24"
-)
-
-NOBODY = {"HF_ENDPOINT": "http://127.0.0.1:9"}
+NOBODY = "http://127.0.0.1:9"
 
 
 @dataclass
@@ -31,6 +25,7 @@ class Case:
     says: tuple[str, ...]
     fault: Fault | None = None
     token: str | None = WRITE_TOKEN
+    endpoint: str | None = None  # of another Hub, or none
     environment: dict[str, str] = field(default_factory=dict)
     full_disk: bool = False
     broken: tuple[str, ...] = ()  # files that were uploaded broken
@@ -60,7 +55,7 @@ def local_files(folder: Path) -> dict[str, bytes]:
 
 # NAME in a pattern stands for the case's own repository
 CASES = {
-    "pull, connection refused": Case("pull", ("cannot be reached", "check the network"), environment=NOBODY),
+    "pull, connection refused": Case("pull", ("cannot be reached", "check the network"), endpoint=NOBODY),
     "pull, wrong token": Case("pull", ("401", "hf auth login"), token=WRONG_TOKEN),
     "pull, no such model": Case("pull", ("404", "check the name"), missing=True),
     "pull, too many requests": Case("pull", ("wait 1 s", "429"), Fault("HEAD /NAME/", 429, {"Retry-After": "1"})),
@@ -72,7 +67,7 @@ CASES = {
         "pull", ("not a whole safetensors file", "upload it again"), broken=("model.safetensors",)
     ),
     "pull, a config that lies": Case("pull", ("not those of version v2", "save_pretrained"), broken=("config.json",)),
-    "push, connection refused": Case("push", ("cannot be reached", "check the network"), environment=NOBODY),
+    "push, connection refused": Case("push", ("cannot be reached", "check the network"), endpoint=NOBODY),
     "push, wrong token": Case("push", ("401", "hf auth login"), token=WRONG_TOKEN, environment={"HF_DEBUG": "1"}),
     "push, read token": Case("push", ("may only read", "hf auth login"), token=READ_TOKEN),
     "push, fine-grained token that may read": Case("push", ("403", "hf auth login"), token=FINE_TOKEN, there=True),
@@ -87,7 +82,7 @@ CASES = {
         "push", ("500", "try again later"), Fault("POST /api/models/NAME/commit", 500)
     ),
     "push, cut in the middle": Case("push", ("cut", "try again"), Fault("PUT /lfs/NAME/", cut_after=0)),
-    "dataset, connection refused": Case("dataset", ("cannot be reached",), environment=NOBODY),
+    "dataset, connection refused": Case("dataset", ("cannot be reached",), endpoint=NOBODY),
     "dataset, wrong token": Case("dataset", ("401", "hf auth login"), token=WRONG_TOKEN),
     "dataset, server error": Case("dataset", ("500", "try again later"), Fault(" /(api/)?datasets/NAME", 500)),
     "dataset, cut in the middle": Case(
@@ -98,10 +93,10 @@ CASES = {
 
 @dataclass
 class Outcome:
-    first: subprocess.CompletedProcess
-    second: subprocess.CompletedProcess | None
-    untouched: bool  # the local results after the fault
-    home: Path
+    """What a case's command printed, and whether the local results are as they were."""
+
+    done: subprocess.CompletedProcess
+    untouched: bool
 
 
 def on_full_disk(cache: Path) -> list[str]:
@@ -113,47 +108,73 @@ def on_full_disk(cache: Path) -> list[str]:
     return ["sh", "-c", 'ulimit -f 4000; exec "$@"', "sh"]
 
 
-def play_all(hub: Hub, folder: Path) -> dict[str, Outcome]:
-    """Every case, with its fault and then without; what each leaves goes below `folder`."""
-    good = model_files(folder / "model")
-    broken = {
-        "model.safetensors": good["model.safetensors"][:-1000],
-        "config.json": good["config.json"].replace(b'"v1"', b'"v2"'),
-    }
-    faces = image_table(draw_faces(4, seed=0))
-    table = local_files(write_parquet(folder / "dataset", train=faces, test=faces))
+class Stage:
+    """Plays cases; what each leaves goes into a folder of its own below `folder`."""
 
-    def play(name: str) -> Outcome:
-        case = CASES[name]
-        repo_id = "tester/" + name.replace(", ", "-").replace(" ", "-")
-        home = folder / repo_id
-        results = home / "results"
-        shutil.copytree(folder / "model", results / "models")
-        (results / "metrics.json").write_bytes(b"{}")
-        if case.does == "dataset":
-            hub.create("datasets", repo_id, table)
-        elif case.does == "pull" and not case.missing or case.there:
-            hub.create("models", repo_id, good | {path: broken[path] for path in case.broken})
-        command = {
-            "pull": ["evaluate.py", "--model", repo_id, "--dataset", folder / "dataset", "--output-dir", results],
+    def __init__(self, hub: Hub, folder: Path):
+        self.hub, self.folder = hub, folder
+        self.model = model_files(folder / "model")
+        faces = image_table(draw_faces(4, seed=0))
+        self.table = local_files(write_parquet(folder / "dataset", train=faces, test=faces))
+
+    def home(self, name: str) -> Path:
+        return self.folder / self.repo_id(name)
+
+    def repo_id(self, name: str) -> str:
+        return "tester/" + name.replace(", ", "-").replace(" ", "-")
+
+    def command(self, name: str) -> list:
+        repo_id, results = self.repo_id(name), self.home(name) / "results"
+        return {
+            "pull": ["evaluate.py", "--model", repo_id, "--dataset", self.folder / "dataset", "--output-dir", results],
             "push": ["-m", "fer_model", "push", results, repo_id],
-            "dataset": ["evaluate.py", "--model", folder / "model", "--dataset", repo_id, "--output-dir", results],
-        }[case.does]
-        user = HubUser(hub, home / "cache", case.token)
-        prefix = on_full_disk(user.cache) if case.full_disk else []
-        fault = replace(case.fault, pattern=case.fault.pattern.replace("NAME", repo_id)) if case.fault else None
-        hub.faults += [fault] if fault else []
-        first = user.run(*prefix, sys.executable, *command, check=False, **case.environment)
-        left = local_files(results)
-        if fault:
-            hub.faults.remove(fault)
-        user.token = WRITE_TOKEN
-        again = {"pull": ["-c", LOAD_MODEL, repo_id], "push": command, "dataset": ["-c", LOAD_DATASET, repo_id]}
-        second = user.python(*again[case.does], check=False) if case.mended else None
-        return Outcome(first, second, left == good_results, home)
+            "dataset": ["evaluate.py", "--model", self.folder / "model", "--dataset", repo_id, "--output-dir", results],
+        }[CASES[name].does]
 
-    good_results = {f"models/{path}": content for path, content in good.items()} | {"metrics.json": b"{}"}
-    # what waits for the client's many attempts goes first, so that the others work meanwhile
-    order = sorted(CASES, key=lambda name: CASES[name].fault is None and CASES[name].environment != NOBODY)
-    with ThreadPoolExecutor(4) as pool:
-        return dict(zip(order, pool.map(play, order), strict=True))
+    def play(self, name: str, process: bool = False) -> Outcome:
+        """A case with its fault: in this process, or in one of its own, whose client really waits between attempts."""
+        case, repo_id, results = CASES[name], self.repo_id(name), self.home(name) / "results"
+        shutil.copytree(self.folder / "model", results / "models")
+        (results / "metrics.json").write_bytes(b"{}")
+        before = local_files(results)
+        if case.does == "dataset":
+            self.hub.create("datasets", repo_id, self.table)
+        elif case.does == "pull" and not case.missing or case.there:
+            self.hub.create("models", repo_id, self.model | {path: self._broken(path) for path in case.broken})
+        user = HubUser(self.hub, self.home(name) / "cache", case.token)
+        fault = replace(case.fault, pattern=case.fault.pattern.replace("NAME", repo_id)) if case.fault else None
+        self.hub.faults += [fault] if fault else []
+        if process or case.full_disk or case.environment:
+            prefix = on_full_disk(user.cache) if case.full_disk else []
+            environment = case.environment | ({"HF_ENDPOINT": case.endpoint} if case.endpoint else {})
+            done = user.run(*prefix, sys.executable, *self.command(name), check=False, **environment)
+        else:
+            done = user.script(*self.command(name), check=False, endpoint=case.endpoint)
+        if fault:
+            self.hub.faults.remove(fault)
+        return Outcome(done, local_files(results) == before)
+
+    def play_mended(self, name: str) -> None:
+        """The same push, or a load with the same cache, once the fault is gone."""
+        user = HubUser(self.hub, self.home(name) / "cache", WRITE_TOKEN)
+        if CASES[name].does == "push":
+            user.script(*self.command(name))
+            return
+        with user.at_work():
+            if CASES[name].does == "pull":
+                FERModel.from_pretrained(self.repo_id(name))
+            else:
+                assert len(load_fer(self.repo_id(name), "test", progress=False)) == 24
+
+    def play_all(self) -> dict[str, Outcome]:
+        """Every case in a process of its own. The client tries most requests six times, over some 23 seconds, so
+        they run side by side."""
+        # what waits for the client's many attempts goes first, so that the others work meanwhile
+        order = sorted(CASES, key=lambda name: CASES[name].fault is None and not CASES[name].endpoint)
+        with ThreadPoolExecutor(4) as pool:
+            return dict(zip(order, pool.map(lambda name: self.play(name, process=True), order), strict=True))
+
+    def _broken(self, path: str) -> bytes:
+        """A file as it should not have been uploaded."""
+        good = self.model[path]
+        return good[:-1000] if path == "model.safetensors" else good.replace(b'"v1"', b'"v2"')

@@ -1,16 +1,26 @@
-"""Commands run as a user of the tests' Hub runs them: in a process of their own, with a cache of their own."""
+"""Commands run as a user of the tests' Hub runs them: with a token and a cache of their own."""
 
+import contextlib
+import functools
 import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
 
+import datasets
 import torch
+from huggingface_hub import HfFileSystem, constants, file_download
+from huggingface_hub.utils import _http
 
+from fer_model.hub import push
 from fer_model.model.network import FERModel
-from helpers import ROOT
-from helpers.hub_server import FINE_TOKEN, READ_TOKEN, WRITE_TOKEN, WRONG_TOKEN, Hub
+from helpers import ROOT, scripts
+from helpers.hub.repos import FINE_TOKEN, READ_TOKEN, WRITE_TOKEN, WRONG_TOKEN, Hub
 
 TOKENS = (WRITE_TOKEN, READ_TOKEN, FINE_TOKEN, WRONG_TOKEN)
 
@@ -45,7 +55,7 @@ class HubUser:
         return clean | ({"HF_TOKEN": self.token} if self.token else {})
 
     def run(self, *command, check: bool = True, cwd: Path = ROOT, **extra: str) -> subprocess.CompletedProcess:
-        """Run a command; no token may be in anything that it prints."""
+        """Run a command in a process of its own."""
         done = subprocess.run(
             [str(part) for part in command],
             cwd=cwd,
@@ -55,16 +65,77 @@ class HubUser:
             timeout=300,
             check=False,
         )
+        return self._checked(done, check)
+
+    def python(self, *arguments, **options) -> subprocess.CompletedProcess:
+        """`python ARGUMENTS` in a process of its own."""
+        return self.run(sys.executable, *arguments, **options)
+
+    def script(self, *arguments, check: bool = True, endpoint: str | None = None) -> subprocess.CompletedProcess:
+        """The same of a script, in this process, which is much faster (`helpers.scripts`)."""
+        with self.at_work(endpoint):
+            done = scripts.python(*arguments, check=False)
+        return self._checked(done, check)
+
+    @contextlib.contextmanager
+    def at_work(self, endpoint: str | None = None, offline: bool = False) -> Iterator[None]:
+        """This process's Hub client is this user's, as if freshly started; it does not wait between its attempts.
+
+        Args:
+            endpoint: of the Hub (default: the tests' own).
+        """
+        endpoint = endpoint or self.hub.url
+        _wheel()  # before its building is replaced
+        hub_cache = self.cache / "hub"
+        HfFileSystem.clear_instance_cache()  # it remembers which repositories there are not
+        _http.close_session()
+        with contextlib.ExitStack() as stack:
+            for module, name, value in (
+                (constants, "ENDPOINT", endpoint),
+                (constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}"),
+                (constants, "HF_HUB_CACHE", str(hub_cache)),
+                (constants, "HF_HUB_OFFLINE", offline),
+                (datasets.config, "HF_ENDPOINT", endpoint),
+                (datasets.config, "HF_HUB_OFFLINE", offline),
+                (push, "build_wheel", _copied_wheel),
+                *((module, "time", _unhurried) for module in (_http, file_download)),
+            ):
+                stack.enter_context(patch.object(module, name, value))
+            stack.enter_context(patch.dict(os.environ, {"HF_TOKEN": self.token} if self.token else {}))
+            yield
+        _http.close_session()
+
+    def logits(self, model: str, revision: str | None = None, offline: bool = False) -> list:
+        """`local_logits`, as this user gets them."""
+        with self.at_work(offline=offline):
+            return local_logits(model, revision)
+
+    def logits_in_a_fresh_process(self, model: str, **options) -> list:
+        code = "import sys; from helpers.hub.client import local_logits; print(local_logits(*sys.argv[1:]))"
+        return json.loads(self.python("-c", code, model, **options).stdout)
+
+    def _checked(self, done: subprocess.CompletedProcess, check: bool) -> subprocess.CompletedProcess:
+        """No token may be in anything that a command prints."""
         said = done.stdout + done.stderr
         assert not any(token in said for token in TOKENS), "a token was printed"
         if check:
             assert done.returncode == 0, said
         return done
 
-    def python(self, *arguments, **options) -> subprocess.CompletedProcess:
-        return self.run(sys.executable, *arguments, **options)
 
-    def logits(self, model: str, revision: str | None = None, **options) -> list:
-        """`local_logits`, but in a fresh process."""
-        code = "import sys; from helpers.hub_client import local_logits; print(local_logits(*sys.argv[1:]))"
-        return json.loads(self.python("-c", code, model, *([revision] if revision else []), **options).stdout)
+_unhurried = SimpleNamespace(**vars(_http.time) | {"sleep": lambda seconds: None})
+"""The module `time`, but nobody sleeps."""
+
+
+@functools.cache
+def _wheel() -> tuple[str, bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        file = push.build_wheel(Path(folder))
+        return file.name, file.read_bytes()
+
+
+def _copied_wheel(folder: Path) -> Path:
+    """The package's wheel, built once for all pushes."""
+    name, content = _wheel()
+    (folder / name).write_bytes(content)
+    return folder / name

@@ -10,145 +10,21 @@ the real Hub, go through LFS; Xet is not served, so clients need HF_HUB_DISABLE_
 """
 
 import base64
-import hashlib
 import json
 import re
-import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 import uvicorn
 import yaml
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-WRITE_TOKEN = "hf_WriteTokenOfTheTestUser"
-READ_TOKEN = "hf_ReadTokenOfTheTestUser"
-WRONG_TOKEN = "hf_WrongTokenOfNobody"
-FINE_TOKEN = "hf_FineGrainedTokenThatMayRead"
-ROLES = {WRITE_TOKEN: "write", READ_TOKEN: "read", FINE_TOKEN: "fineGrained"}
-USER = "tester"
-
-ID = r"[\w.-]+(/[\w.-]+)?"  # of a dataset in a model-index
-LFS_NAMES = re.compile(r"\.(safetensors|onnx|parquet|tar|whl|png|jpg|bin)$")
-PREFIXES = {"models": "", "datasets": "datasets/", "spaces": "spaces/"}
-
-
-class HubError(Exception):
-    """An answer with the Hub's own error code, which the client turns into a typed exception."""
-
-    def __init__(self, status: int, code: str | None, message: str):
-        self.answer = JSONResponse({"error": message}, status, headers={"X-Error-Message": message})
-        if code:
-            self.answer.headers["X-Error-Code"] = code
-
-
-@dataclass
-class Repo:
-    kind: str
-    id: str
-    private: bool = False
-    commits: dict[str, dict[str, bytes]] = field(default_factory=dict)  # sha -> all files at that commit
-    branches: dict[str, str] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self):
-        self.commit({".gitattributes": b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"})
-
-    def commit(self, changes: dict[str, bytes | None], branch: str = "main") -> str:
-        """A new commit on a branch; None deletes a file. Returns its sha."""
-        files = dict(self.commits.get(self.branches.get(branch, ""), {})) | changes
-        sha = secrets.token_hex(20)
-        self.commits[sha] = {path: content for path, content in files.items() if content is not None}
-        self.branches[branch] = sha
-        return sha
-
-    def resolve(self, revision: str) -> str:
-        sha = self.branches.get(revision) or self.tags.get(revision) or revision
-        if sha not in self.commits:
-            raise HubError(404, "RevisionNotFound", f"Invalid rev id: {revision}")
-        return sha
-
-    def files(self, revision: str = "main") -> dict[str, bytes]:
-        return self.commits[self.resolve(revision)]
-
-    def entries(self, revision: str, under: str = "") -> list[dict]:
-        """Files and folders below `under`, as the tree lists them."""
-        found, folders = [], set()
-        for path, content in self.files(revision).items():
-            if under and path != under and not path.startswith(under + "/"):
-                continue
-            parts = path.split("/")
-            folders |= {"/".join(parts[:n]) for n in range(1, len(parts)) if n > len(under.split("/")) or not under}
-            entry = {"type": "file", "path": path, "size": len(content), "oid": git_oid(content)}
-            if is_lfs(path, len(content)):
-                entry["lfs"] = {
-                    "oid": sha256(content),
-                    "sha256": sha256(content),
-                    "size": len(content),
-                    "pointerSize": 134,
-                }
-            found.append(entry)
-        return found + [{"type": "directory", "path": folder, "size": 0, "oid": "0" * 40} for folder in sorted(folders)]
-
-
-@dataclass
-class Fault:
-    """What happens instead of an answer to requests whose "METHOD /path" matches `pattern`.
-
-    status and headers: answer so. edit: the true answer's body, changed. cut_after: close the connection
-    after so many bytes of the answer. times: only the first so many requests.
-    """
-
-    pattern: str
-    status: int | None = None
-    headers: dict[str, str] = field(default_factory=dict)
-    edit: Callable[[bytes], bytes] | None = None
-    cut_after: int | None = None
-    times: float = float("inf")
-
-
-def sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def git_oid(content: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-def is_lfs(path: str, size: int) -> bool:
-    return size > 100_000 or bool(LFS_NAMES.search(path))
-
-
-class Hub:
-    """The running server's state: tests read and change it directly."""
-
-    def __init__(self, url: str):
-        self.url = url
-        self.repos: dict[tuple[str, str], Repo] = {}
-        self.objects: dict[str, bytes] = {}  # uploaded by LFS, by repository and SHA-256
-        self.faults: list[Fault] = []
-        self.requests: list[str] = []
-
-    def create(self, kind: str, repo_id: str, files: dict[str, bytes] | None = None, private: bool = False) -> Repo:
-        repo = self.repos[kind, repo_id] = Repo(kind, repo_id, private)
-        if files:
-            repo.commit(files)
-        return repo
-
-    def repo(self, kind: str, repo_id: str) -> Repo:
-        return self.repos[kind, repo_id]
-
-    def fault_for(self, request: str) -> Fault | None:
-        for fault in self.faults:
-            if fault.times > 0 and re.search(fault.pattern, request):
-                fault.times -= 1
-                return fault
-        return None
+from helpers.hub.faults import FaultyTransport
+from helpers.hub.repos import ID, PREFIXES, ROLES, USER, Hub, HubError, Repo, git_oid, is_lfs, sha256
 
 
 def role(request: Request) -> str | None:
@@ -165,42 +41,6 @@ def require_write(request: Request, repo_id: str) -> None:
         raise HubError(401, None, "Authentication required")
     if found != "write" or not repo_id.startswith(USER + "/"):
         raise HubError(403, None, f"You don't have the rights to write to {repo_id}")
-
-
-class FaultyTransport:
-    """ASGI middleware that plays the hub's faults."""
-
-    def __init__(self, app, hub: Hub):
-        self.app, self.hub = app, hub
-
-    async def __call__(self, scope, receive, send):
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
-        request = f"{scope['method']} {scope['path']}"
-        self.hub.requests.append(request)
-        fault = self.hub.fault_for(request)
-        if fault is None:
-            return await self.app(scope, receive, send)
-        if fault.status:
-            return await JSONResponse({"error": "fault"}, fault.status, headers=fault.headers)(scope, receive, send)
-        sent = 0
-
-        async def changed(message):
-            nonlocal sent
-            if message["type"] == "http.response.body":
-                body = message.get("body", b"")
-                if fault.edit:
-                    message = message | {"body": fault.edit(body)}
-                if fault.cut_after is not None:
-                    # an answer that ends before its Content-Length: uvicorn closes the connection
-                    message = message | {"body": body[: max(fault.cut_after - sent, 0)], "more_body": True}
-                sent += len(body)
-            await send(message)
-
-        if scope["method"] == "PUT" and fault.cut_after is not None:  # cut before the upload has been read
-            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})
-            return None
-        return await self.app(scope, receive, changed)
 
 
 def make_app(hub: Hub) -> FastAPI:
@@ -415,9 +255,9 @@ def make_app(hub: Hub) -> FastAPI:
 
 
 @contextmanager
-def running_hub() -> Iterator[Hub]:
-    """The server on a free port of 127.0.0.1, in a thread; stopped at the end."""
-    listener = socket.create_server(("127.0.0.1", 0))
+def running_hub(listener: socket.socket | None = None) -> Iterator[Hub]:
+    """The server at the address that `listener` is bound to, or a free port of 127.0.0.1; stopped at the end."""
+    listener = listener or socket.create_server(("127.0.0.1", 0))
     hub = Hub(f"http://127.0.0.1:{listener.getsockname()[1]}")
     server = uvicorn.Server(uvicorn.Config(make_app(hub), log_level="critical", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

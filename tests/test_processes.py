@@ -1,0 +1,116 @@
+"""What only other processes can show: several at once, one that is killed, and a start from another folder."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fer_model.data.fer2013 import load_fer
+from fer_model.data.splits import validation_split
+from fer_model.evaluation.predict import EVALUATION_BATCH
+from fer_model.model.network import FERModel
+from fer_model.model.preprocess import preprocess
+from helpers import ROOT
+from helpers.scripts import python
+from helpers.small_run import OPTIONS, TEST_FACES, without_seconds
+from helpers.synthetic import draw_faces, image_table, write_parquet
+
+
+def run(*command, cwd=ROOT, check=True) -> subprocess.CompletedProcess:
+    words = [str(part) for part in command]
+    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+    if check:
+        assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def launch(*command) -> subprocess.CompletedProcess:
+    """`accelerate launch` of two processes. --multi_gpu says so; what ACCELERATE_USE_CPU makes of it is on CPUs."""
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", 2, "--multi_gpu"]
+    launcher += ["--mixed_precision", "no", "--num_machines", 1, "--dynamo_backend", "no"]
+    # port 0, any free one: two test runs on one machine must not meet
+    return run(*launcher, "--main_process_port", 0, *command)
+
+
+@pytest.mark.parametrize(("script", "option"), [("train.py", "--dataset"), ("evaluate.py", "--model")])
+def test_a_script_runs_from_any_folder_and_a_mistake_is_a_sentence_and_exit_code_2(script, option, tmp_path):
+    done = run(sys.executable, ROOT / script, option, "./nowhere", cwd=tmp_path, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"{script}: ")
+    assert "nowhere" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_count_every_image_once_and_validate_the_one_network_that_is_saved(tmp_path):
+    """96 and 18 images do not divide evenly; 144 are more than go into the first process's first batch."""
+    dataset = write_parquet(
+        tmp_path / "faces", train=image_table(draw_faces(40, seed=3)), test=image_table(draw_faces(TEST_FACES, seed=1))
+    )
+    folder = tmp_path / "v1"
+    command = [ROOT / "train.py", *OPTIONS, "--dataset", dataset, "--output-dir", folder, "--batch-size", 7]
+    # the average has BatchNorm statistics of the first process alone
+    command += ["--set", "ema=0.9", "--set", "validation_fraction=0.6", "--set", "lr=0.01"]
+    launch(*command, "--epochs", 1)
+    history = json.loads((folder / "history.json").read_text())
+    assert history["run"]["num_processes"] == 2
+    assert history["run"]["images"]["validation"] > EVALUATION_BATCH
+    assert validation_loss(folder, dataset) == pytest.approx(history["epochs"][0]["validation_loss"], rel=1e-5)
+    assert "resumed" in launch(*command, "--epochs", 2, "--resume").stdout
+    assert len(json.loads((folder / "history.json").read_text())["epochs"]) == 2
+    launch(ROOT / "evaluate.py", "--model", folder / "models", "--dataset", dataset)
+    together = json.loads((folder / "metrics.json").read_text())
+    assert together["n"] == 6 * TEST_FACES
+    python("evaluate.py", "--model", folder / "models", "--dataset", dataset)
+    alone = json.loads((folder / "metrics.json").read_text())
+    assert together["confusion_matrix"] == alone["confusion_matrix"]
+
+
+def validation_loss(folder: Path, dataset: Path) -> float:
+    """Of the model in a run's folder, on the run's validation images."""
+    run = json.loads((folder / "history.json").read_text())["run"]
+    faces = load_fer(str(dataset), "train", progress=False)
+    _, faces = validation_split(faces, None, run["recipe"]["validation_fraction"], run["seed"], False)
+    model = FERModel.from_pretrained(folder / "models").eval()
+    with torch.no_grad():
+        logits = model(preprocess(faces.images, model.input_size))
+    return float(F.cross_entropy(logits, faces.labels, weight=torch.tensor(run["class_weights"])))
+
+
+@pytest.mark.slow
+def test_a_run_killed_and_resumed_has_the_history_of_one_that_was_not(trained, dataset, tmp_path):
+    """kill -9 at two different moments: in the middle of an epoch, and right after a checkpoint."""
+    command = ["train.py", *OPTIONS, "--epochs", "3", "--dataset", str(dataset), "--output-dir", str(tmp_path)]
+    command.append("--resume")
+    for delay in (0.0, 0.1):
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        process = subprocess.Popen([sys.executable, *command], cwd=ROOT, start_new_session=True, **quiet)
+        before = newest(tmp_path)
+        deadline = time.monotonic() + 120
+        while newest(tmp_path) == before and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(delay)
+        assert process.poll() is None, "the run ended before it could be killed"
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert newest(tmp_path) != before, "no epoch was finished before the kill"
+    assert "resumed" in python(*command).stdout
+    assert without_seconds(tmp_path) == without_seconds(trained)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["epoch-003"], "older ones are removed"
+    assert (
+        json.loads((tmp_path / "history.json").read_text())["best_epoch"]
+        == json.loads((trained / "history.json").read_text())["best_epoch"]
+    )
+    first, second = (FERModel.from_pretrained(folder / "models").state_dict() for folder in (trained, tmp_path))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def newest(output_dir: Path) -> str:
+    return max((path.name for path in (output_dir / "checkpoints").glob("epoch-*")), default="")

@@ -1,0 +1,78 @@
+"""Optimizer, schedule and moving average."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from fer_model.configs import Recipe
+from fer_model.model.network import FERModel
+from fer_model.training import optim
+
+PLAIN = Recipe(lr=0.1, weight_decay=0.01)
+
+
+def test_decay_can_spare_biases_and_batch_norm():
+    model = FERModel(version="v2")
+    groups = optim.make_optimizer(model, replace(PLAIN, optimizer="sgd", decay_weights_only=True)).param_groups
+    decays = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    assert len(decays) == len(list(model.parameters()))
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            spared = name == "bias" or isinstance(module, nn.BatchNorm2d)
+            assert decays[id(parameter)] == (0.0 if spared else 0.01)
+    assert all(group["nesterov"] and group["momentum"] == 0.9 for group in groups)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adam", "Adam"), ("adamw", "AdamW"), ("sgd", "SGD")])
+def test_optimizers_go_by_their_names(name, kind):
+    optimizer = optim.make_optimizer(nn.Linear(2, 2), replace(PLAIN, optimizer=name))
+    assert type(optimizer).__name__ == kind
+    assert optimizer.param_groups[0]["lr"] == 0.1
+
+
+def rates(recipe: Recipe, steps_per_epoch: int = 10) -> list[float]:
+    optimizer = optim.make_optimizer(nn.Linear(1, 1), recipe)
+    schedule = optim.make_schedule(optimizer, recipe, steps_per_epoch)
+    found = []
+    for _ in range(recipe.epochs * steps_per_epoch):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return [*found, optimizer.param_groups[0]["lr"]]
+
+
+def test_the_rate_is_constant_unless_asked_otherwise():
+    assert set(rates(replace(PLAIN, epochs=3))) == {0.1}
+
+
+def test_the_rate_rises_to_its_height_and_falls_along_torchs_cosine_to_nothing():
+    found = rates(replace(PLAIN, epochs=5, warmup=2, cosine=True))
+    assert found[:20] == pytest.approx([0.1 * (step + 1) / 20 for step in range(20)])
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    reference = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=30)
+    for rate in found[20:]:
+        assert rate == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-9)
+        optimizer.step()
+        reference.step()
+    assert found[-1] == pytest.approx(0, abs=1e-9)
+
+
+def test_the_average_follows_weights_and_statistics_slowly_and_forgets_the_beginning_soon():
+    model = nn.BatchNorm1d(3)
+    assert optim.make_average(model, PLAIN) is None
+    average = optim.make_average(model, replace(PLAIN, ema=0.9))
+    kept = ("weight", "bias", "running_mean", "running_var")
+    for value in (*model.parameters(), *model.buffers()):
+        value.data.fill_(1000)  # where it begins, and has nothing to do with what comes
+    for step in range(1, 121):
+        average.update_parameters(model)
+        if step == 1:  # a copy
+            assert all((getattr(average.module, name) == 1000).all() for name in kept)
+        if step == 20:  # a steady decay of 0.9 would still hold 1000 * 0.9 ** 19 = 135
+            assert all((getattr(average.module, name) < 20).all() for name in kept)
+        for value in (*model.parameters(), *model.buffers()):
+            value.data.fill_(step)
+    for name in kept:  # in the end it lags 0.9 / (1 - 0.9) steps behind
+        torch.testing.assert_close(getattr(average.module, name), torch.full((3,), 119.0 - 9.0), rtol=0, atol=0.05)
