@@ -30,7 +30,8 @@ from fer_model.hub.card import write_card
 from fer_model.machine import environment, keep_freed_memory, share_cores
 from fer_model.model.network import FERModel
 from fer_model.model.tta import VIEWS
-from fer_model.runs import RESULTS, Metrics, Run, write_json
+from fer_model.records import Metrics
+from fer_model.runs import RESULTS, Run, write_json
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -27,7 +27,8 @@ from fer_model.hub.card import write_card
 from fer_model.hub.push import prepare_push, push_folder
 from fer_model.labels import COUNTS, EMOTIONS
 from fer_model.model.network import FERModel
-from fer_model.runs import RESULTS, History, Run, folder_name
+from fer_model.records import History
+from fer_model.runs import RESULTS, Run, folder_name
 from fer_model.training.distillation import load_teachers
 from fer_model.training.fit import fit, make_accelerator
 from fer_model.training.losses import class_weights

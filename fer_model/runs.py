@@ -10,11 +10,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any
 
 from fer_model.configs import CONFIGS
 from fer_model.errors import ModelError
 from fer_model.labels import COUNTS, EMOTIONS
+from fer_model.records import Epoch, History, Metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 """The repository, in a clone."""
@@ -25,126 +26,6 @@ RESULTS = Path("results")
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
-
-
-class Origin(TypedDict):
-    """Weights that a run began at or learned from: a folder or Hub id, and the model's digest."""
-
-    model: str
-    sha256: str
-
-
-class About(TypedDict):
-    """Where a run's images come from, and the command that repeats it."""
-
-    command: str
-    dataset: str
-    dataset_revision: str | None
-    limit: int | None
-
-
-class Settings(About):
-    """How a run was started: the entry "run" of history.json."""
-
-    init: Origin | None
-    teachers: NotRequired[dict[str, Any] | None]
-    version: str
-    classes: int
-    seed: int
-    recipe: dict[str, Any]
-    images: dict[str, int]
-    validation_sha256: str
-    class_weights: list[float]
-    num_processes: int
-    mixed_precision: str
-    compile: bool
-    channels_last: bool
-    environment: dict[str, Any]
-
-
-class TrainingScores(TypedDict):
-    """Of an epoch's training images, as they were shown. The loss is the recipe's, the accuracy lies in [0, 1]."""
-
-    train_loss: float
-    train_accuracy: float
-
-
-class ValidationScores(TypedDict):
-    """Of an epoch's validation images. The loss is the weighted cross-entropy; the others lie in [0, 1]."""
-
-    validation_loss: float
-    validation_accuracy: float
-    validation_macro_recall: float
-
-
-class Epoch(TrainingScores, ValidationScores):
-    """One row of a history."""
-
-    epoch: int
-    seconds: float
-    images_per_second: float
-    learning_rate: float
-    size: int
-    training_flops: float
-
-
-class Ancestry(TypedDict):
-    """The histories that led to a run's first weights, oldest first, and the same for each of its teachers."""
-
-    earlier: NotRequired[list["History"]]
-    taught_by: NotRequired[list[list["History"]]]
-
-
-class History(Ancestry):
-    """history.json."""
-
-    run: Settings
-    epochs: list[Epoch]
-    best_epoch: int
-    stopped: str | None
-
-
-class Scores(TypedDict):
-    """What `FERMetric` computes, for a test set or a part of it."""
-
-    n: int
-    accuracy: float
-    accuracy_ci: list[float]
-    macro_recall: float
-    macro_f1: float
-    ece: float
-    per_class: dict[str, dict[str, float]]
-    confusion_matrix: list[list[int]]
-
-
-class ScoresByPart(Scores):
-    """The same, also for PrivateTest, and for the images without a near-duplicate in the training set."""
-
-    private_test: Scores | None
-    without_twins: NotRequired[Scores | None]
-
-
-class ViewScores(ScoresByPart):
-    """The scores of the average over several views of each face, and its cost relative to one view."""
-
-    views: str
-    passes: int
-    times_the_seconds_of_plain: float
-
-
-class Metrics(ScoresByPart):
-    """metrics.json, as evaluate.py writes it. Older files lack some entries."""
-
-    expectations: dict[str, dict[str, Any]] | None
-    calibration: dict[str, Any]
-    heat_maps: NotRequired[dict[str, dict[str, int]]]
-    tta: NotRequired[ViewScores | None]
-    model: str
-    version: str
-    model_sha256: str
-    dataset: str
-    command: str
-    environment: dict[str, Any]
 
 
 @dataclass(frozen=True)

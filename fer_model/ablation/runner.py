@@ -19,7 +19,8 @@ from fer_model.ablation.studies import Row, Study
 from fer_model.configs import CONFIGS
 from fer_model.errors import TrainingError
 from fer_model.evaluation import plots
-from fer_model.runs import ROOT, History, Run, read_json, write_json
+from fer_model.records import History
+from fer_model.runs import ROOT, Run, read_json, write_json
 
 
 def run_study(

@@ -1,7 +1,8 @@
 """The five expectations of V2's design, checked against what was measured."""
 
 from fer_model.labels import EMOTIONS
-from fer_model.runs import History, Scores, all_epochs
+from fer_model.records import History, Scores
+from fer_model.runs import all_epochs
 
 MIN_ACCURACY = 0.5
 MIN_IMPROVEMENT = 0.05

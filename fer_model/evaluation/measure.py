@@ -18,7 +18,7 @@ from fer_model.model.gradcam import grad_cam
 from fer_model.model.network import FERModel
 from fer_model.model.preprocess import preprocess, resize
 from fer_model.model.tta import VIEWS
-from fer_model.runs import History, Metrics, Scores, ScoresByPart, ViewScores
+from fer_model.records import History, Metrics, Scores, ScoresByPart, ViewScores
 
 
 def predict_all(

@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from fer_model.runs import History, Scores, Settings, all_epochs, title
+from fer_model.records import History, Scores, Settings
+from fer_model.runs import all_epochs, title
 
 _BLUE, _ORANGE, _GREY = "#3b6fb6", "#e08b2c", "#8a8a8a"
 

@@ -11,7 +11,8 @@ from jinja2 import Environment, FileSystemLoader
 from fer_model.configs import CONFIGS, DEFAULT_DATASET, NEAR_DUPLICATE
 from fer_model.hub.merge import MEASURED_BY, merged
 from fer_model.labels import COUNTS, EMOTIONS
-from fer_model.runs import ROOT, History, Metrics, Run, Scores, all_epochs, folder_name, length, teachers, title
+from fer_model.records import History, Metrics, Scores
+from fer_model.runs import ROOT, Run, all_epochs, folder_name, length, teachers, title
 
 FER2013_TEST_IMAGES = {6: 5945, 7: 7178}
 """By the number of classes: PublicTest and PrivateTest together, without the neutral images or with them."""

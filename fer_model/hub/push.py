@@ -17,7 +17,8 @@ from fer_model.hub.card import Network, model_card, render
 from fer_model.hub.download import hub_card, hub_wheel
 from fer_model.hub.errors import explain
 from fer_model.hub.merge import merged, personal, with_results
-from fer_model.runs import CARD_FILE, CONFIG_FILE, ROOT, WEIGHTS_FILE, Metrics, Run
+from fer_model.records import Metrics
+from fer_model.runs import CARD_FILE, CONFIG_FILE, ROOT, WEIGHTS_FILE, Run
 
 
 def prepare_push(repo_id: str, private: bool = False) -> str:

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from fer_model.records import History
 from fer_model.report.markdown import table
-from fer_model.runs import History, lineage, title, versions
+from fer_model.runs import lineage, title, versions
 
 
 def effort_table(results: Path) -> dict[str, Any]:

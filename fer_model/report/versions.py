@@ -6,8 +6,9 @@ from typing import Any
 from fer_model.errors import FERError
 from fer_model.labels import EMOTIONS
 from fer_model.model.network import FERModel
+from fer_model.records import History, Metrics, Scores
 from fer_model.report.markdown import percent, table
-from fer_model.runs import History, Metrics, Run, Scores, length, title, versions
+from fer_model.runs import Run, length, title, versions
 
 
 def summary(results: Path) -> dict[str, Any]:

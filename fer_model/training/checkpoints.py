@@ -12,7 +12,8 @@ from accelerate import Accelerator
 
 from fer_model.errors import ModelError, TrainingError
 from fer_model.model.network import FERModel
-from fer_model.runs import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, Run, Settings
+from fer_model.records import Settings
+from fer_model.runs import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, Run
 
 
 def save_model(model: FERModel, folder: Path, accelerator: Accelerator) -> None:

@@ -16,7 +16,8 @@ from fer_model.evaluation.metrics import FERMetric
 from fer_model.evaluation.predict import EVALUATION_BATCH, predict
 from fer_model.machine import keep_freed_memory, share_cores, warn_of_slow_precision
 from fer_model.model.calibration import calibrate
-from fer_model.runs import About, Ancestry, Epoch, History, Run, Settings, ValidationScores
+from fer_model.records import About, Ancestry, Epoch, History, Settings, ValidationScores
+from fer_model.runs import Run
 from fer_model.training.checkpoints import (
     holds_weights,
     newest_checkpoint,

@@ -7,7 +7,8 @@ from accelerate import Accelerator
 from fer_model.configs import Recipe
 from fer_model.data.dataset import FERData, fingerprint
 from fer_model.machine import environment
-from fer_model.runs import About, Ancestry, Epoch, History, Run, Settings, write_json
+from fer_model.records import About, Ancestry, Epoch, History, Settings
+from fer_model.runs import Run, write_json
 from fer_model.training.distillation import Teachers
 from fer_model.training.warm_start import Start
 

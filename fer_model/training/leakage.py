@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from fer_model.errors import TrainingError
-from fer_model.runs import History, Settings, lineage
+from fer_model.records import History, Settings
+from fer_model.runs import lineage
 from fer_model.training.warm_start import Start
 
 

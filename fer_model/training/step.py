@@ -13,7 +13,7 @@ from fer_model.data.augment import augment, mix
 from fer_model.evaluation.predict import progress_bar
 from fer_model.model.network import FERModel
 from fer_model.model.preprocess import normalise, resize
-from fer_model.runs import TrainingScores
+from fer_model.records import TrainingScores
 from fer_model.training.distillation import TeacherTargets
 from fer_model.training.losses import distillation, weighted_cross_entropy
 

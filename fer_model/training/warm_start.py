@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 from fer_model.errors import TrainingError
 from fer_model.model.network import FERModel
-from fer_model.runs import History, Origin, Run, earlier, title
+from fer_model.records import History, Origin
+from fer_model.runs import Run, earlier, title
 from fer_model.training.checkpoints import newest_checkpoint
 
 

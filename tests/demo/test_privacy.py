@@ -188,6 +188,7 @@ def test_what_mcp_clients_give_is_forgotten_too(hurried):
         assert wait_until(lambda copies=copies: not any(path.exists() for path in copies), FORGET_AFTER + 5)
 
 
+@pytest.mark.slow
 def test_who_gives_a_file_again_keeps_it_and_an_example_stays_whoever_gives_it(hurried):
     visitor, example = hurried.visitor, next(path for path in hurried.examples if path.name == "astronaut.jpg")
     content = another(TWO_FACES)
@@ -209,6 +210,7 @@ def test_who_gives_a_file_again_keeps_it_and_an_example_stays_whoever_gives_it(h
     assert wait_until(lambda: not again.exists())
 
 
+@pytest.mark.slow
 def test_no_file_of_the_server_itself_is_read_or_deleted(hurried, tmp_path):
     private = tmp_path / "private.jpg"
     private.write_bytes(TWO_FACES)

@@ -120,3 +120,14 @@ def test_programs_and_the_page_name_seven_classes(mixed):
     text = " ".join(str(block.value) for block in whole.blocks.values() if isinstance(block, gr.Markdown))
     assert "Which of seven expressions" in text
     assert "not among them" not in text
+
+
+def test_versions_have_one_name_in_any_order(tmp_path):
+    folders = []
+    for name, classes in (("v1", 6), ("v1-7", 7)):
+        FERModel(version="v1", classes=classes).save_pretrained(tmp_path / name / "models")
+        folders.append(str(tmp_path / name / "models"))
+    names = Versions(folders).names
+    assert names == ["V1", "V1, seven classes"]
+    assert Versions(folders[::-1]).names == names[::-1]
+    assert Network(Versions(folders)).all_classes() == list(EMOTIONS_WITH_NEUTRAL)

@@ -7,7 +7,8 @@ import train
 from fer_model.evaluation.expectations import check_expectations
 from fer_model.evaluation.metrics import FERMetric
 from fer_model.model.network import FERModel
-from fer_model.runs import History, Run
+from fer_model.records import History
+from fer_model.runs import Run
 from helpers.synthetic import draw_faces, image_table, usages, write_parquet
 
 TRAIN_FACES, TEST_FACES = 8, 3  # of each class

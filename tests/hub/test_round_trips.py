@@ -176,6 +176,7 @@ def test_results_are_only_pushed_to_a_branch_of_the_hub_which_is_found_before_me
     assert "only be written to a branch of tester/tagged (main), not 'v1'" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_app_pulls_its_model_from_the_hub_and_answers(pushed, user, tmp_path):
     with running_app(tmp_path, model="tester/trained", environment=user.environment) as app:
         client = Client(app.url, verbose=False)

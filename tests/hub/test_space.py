@@ -91,6 +91,7 @@ def test_a_space_from_the_hub_answers_in_a_folder_of_its_own(hub, space, tmp_pat
     assert len(answer["faces"]) == 1
 
 
+@pytest.mark.slow
 def test_on_a_zero_gpu_space_of_the_hub_the_network_runs_where_the_gpu_is(hub, space, tmp_path):
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules" / "spaces.py").write_text(ZERO_GPU)

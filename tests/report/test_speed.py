@@ -74,6 +74,7 @@ def test_a_quick_try_writes_what_the_readme_shows(tmp_path):
     assert "| a photo, by one visitor | " in section("demo", tmp_path)
 
 
+@pytest.mark.slow
 def test_a_part_that_does_not_exist_is_named():
     command = [sys.executable, "scripts/demo_speed.py", "--only", "photo,speed"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)

@@ -68,6 +68,7 @@ def test_history_command_and_card_name_the_teacher_and_how_it_was_trained(datase
     assert f"that `{teacher.parent.name}/models` gave" in text
 
 
+@pytest.mark.slow
 def test_a_taught_run_resumes_like_an_uninterrupted_one(dataset, teacher, tmp_path, monkeypatch):
     arguments = ["--teacher", str(teacher), "--set", "augmentation.mixup=0.4", "--epochs", "2"]
     whole = run(dataset, tmp_path / "whole", *arguments)

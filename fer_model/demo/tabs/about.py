@@ -9,7 +9,8 @@ from fer_model.demo.guard import for_visitors
 from fer_model.demo.privacy import PRIVACY
 from fer_model.demo.versions import Versions
 from fer_model.labels import COUNTS, NEUTRAL
-from fer_model.runs import Metrics, Run, Scores
+from fer_model.records import Metrics, Scores
+from fer_model.runs import Run
 
 LIMITS = f"""
 - **An expression is not an emotion.** People smile without being happy and are angry without showing it

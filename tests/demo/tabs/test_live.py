@@ -91,6 +91,7 @@ def test_no_frame_is_sent_while_another_tab_is_open_and_one_at_a_time_afterwards
     assert visitor.complaints == []
 
 
+@pytest.mark.slow
 def test_an_impatient_visitor_starts_one_camera(visit):
     slow = """
     window.asked = 0;
