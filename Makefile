@@ -22,7 +22,7 @@ demo: .venv/demo
 	.venv/bin/python app.py
 
 # in two processes; a test file stays in one of them, with what its tests share
-PYTEST = .venv/bin/python -m pytest -n 2 --dist loadfile
+PYTEST = .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: .venv/test
 	$(PYTEST) -m "not slow"

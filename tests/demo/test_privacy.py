@@ -178,6 +178,7 @@ def test_every_endpoint_and_every_event_of_the_page_forgets_what_it_was_given(hu
     assert late == {}
 
 
+@pytest.mark.slow
 def test_what_mcp_clients_give_is_forgotten_too(hurried):
     for content in (TWO_FACES, b"hello"):
         content = another(content)

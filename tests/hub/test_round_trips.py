@@ -75,6 +75,7 @@ def test_a_private_model_on_the_hub_wants_a_token_and_a_read_token_is_enough(hub
     assert "hf auth login" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_model_from_the_hub_loads_offline_once_it_is_in_the_cache(pushed, user, tmp_path):
     online = user.logits("tester/trained")
     asked = len(user.hub.requests)

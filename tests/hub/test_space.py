@@ -80,6 +80,7 @@ def test_uploading_again_to_the_hub_removes_modules_that_are_gone(hub, space, tm
     assert "notes.txt" in repo.files()
 
 
+@pytest.mark.slow
 def test_a_space_from_the_hub_answers_in_a_folder_of_its_own(hub, space, tmp_path):
     environment = HubUser(hub, tmp_path / "cache", token=None).environment
     del environment["PYTHONPATH"]

@@ -224,6 +224,7 @@ def test_frames_are_read_as_they_are_asked_for_and_let_go(tmp_path):
     assert max(most) <= 2, "the frame at hand, and at most the one before it"
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_length(tmp_path):
     size, script = (
         (640, 480),

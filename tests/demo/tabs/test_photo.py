@@ -157,6 +157,7 @@ def test_a_picture_without_a_face_replaces_the_last_results_by_a_sentence(visit,
     assert visitor.complaints == []
 
 
+@pytest.mark.slow
 def test_levelling_the_eyes_can_be_switched_off(visit, tmp_path):
     with Image.open(EXAMPLES / "astronaut.jpg") as photo:
         photo.convert("RGB").rotate(-25, expand=True).save(tmp_path / "tilted.png")
@@ -175,6 +176,7 @@ def test_a_damaged_picture_is_answered_with_a_sentence(visit, tmp_path):
     assert "Traceback" not in visitor.page.content()
 
 
+@pytest.mark.slow
 def test_two_visitors_see_each_their_own_picture(visit):
     one, other = visit(), visit()
     one.upload(EXAMPLES / "two_faces.jpg")
