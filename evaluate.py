@@ -97,12 +97,13 @@ def main(args: argparse.Namespace) -> Metrics | None:
     }
     measure.draw(model, test, logits, metrics, heat_maps, history, run.visualizations)
     write_json(run.metrics_file, metrics)
-    if run.models.is_dir():
-        write_card(run, FERModel.from_pretrained(run.models))
+    published = FERModel.from_pretrained(run.models) if run.models.is_dir() else None
+    if published:
+        write_card(run, published)
     print(measure.summary(metrics))
     print(f"written: {run.metrics_file}, {run.visualizations}")
-    if args.push_to_hub:
-        print(push.push_folder(run, FERModel.from_pretrained(run.models), args.push_to_hub, args.private))
+    if args.push_to_hub and published:
+        print(push.push_folder(run, published, args.push_to_hub, args.private))
     if args.push_results:
         print(push.push_results(source, args.revision, revision, model, metrics))
     return metrics

@@ -3,6 +3,8 @@
 No other file knows the order of the classes.
 """
 
+from collections.abc import Iterable
+
 EMOTIONS = ("happiness", "surprise", "sadness", "anger", "disgust", "fear")
 """Class names. A name's position is its index in logits, labels and confusion matrices."""
 
@@ -51,3 +53,9 @@ def canonical_name(name: str) -> str | None:
     """
     word = name.strip().lower().lstrip("0123456789").strip(" _-.:")
     return _CANONICAL.get(word)
+
+
+def known_by_any(by_class: Iterable[Iterable[str]]) -> list[str]:
+    """The classes that at least one of several versions knows, in class order."""
+    names = {name for names in by_class for name in names}
+    return [name for name in EMOTIONS_WITH_NEUTRAL if name in names]

@@ -73,7 +73,9 @@ class Run:
             return None
         run, real = cls(folder.parent), cls(folder.resolve().parent)
         # a link called models lies beside other files than the folder that it leads to
-        return run if folder.name == "models" and (run.history_file.is_file() or real.history() is None) else real
+        return (
+            run if folder.name == "models" and (run.history_file.is_file() or not real.history_file.is_file()) else real
+        )
 
     @classmethod
     def measuring(cls, source: str) -> "Run":

@@ -9,7 +9,7 @@ from fer_model.demo.versions import Versions
 from fer_model.images import open_image
 from fer_model.inference.pipeline import Face, Place, Result
 from fer_model.inference.tracking import Tracker, follow
-from fer_model.labels import EMOTIONS_WITH_NEUTRAL
+from fer_model.labels import known_by_any
 
 
 class Network:
@@ -59,5 +59,4 @@ class Network:
 
     def all_classes(self) -> list[str]:
         """What at least one version can answer, in class order."""
-        known = {name for version in self.versions.names for name in self.class_names(version)}
-        return [name for name in EMOTIONS_WITH_NEUTRAL if name in known]
+        return known_by_any(self.class_names(version) for version in self.versions.names)

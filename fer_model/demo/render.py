@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 from fer_model.inference import drawing
 from fer_model.inference.pipeline import Face, Result
-from fer_model.labels import EMOTIONS_WITH_NEUTRAL
+from fer_model.labels import EMOTIONS_WITH_NEUTRAL, known_by_any
 
 MAP_SIDE = 160
 """Pixels a side of the pictures in the strip of maps."""
@@ -161,7 +161,7 @@ def comparison(answers: dict[str, Face]) -> str:
     """
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in answers)
     rows = []
-    for emotion in known(face.probabilities for face in answers.values()):
+    for emotion in known_by_any(face.probabilities for face in answers.values()):
         cells = []
         for chosen in answers.values():
             share = f"{chosen.probabilities[emotion]:.0%}" if emotion in chosen.probabilities else "–"
@@ -181,12 +181,6 @@ def keys(names: Iterable[str]) -> str:
     """Which colour stands for which class, below a chart."""
     items = (f'<li><span style="background:{COLOURS[name]}"></span>{name}</li>' for name in names)
     return f'<ul class="fer-keys">{"".join(items)}</ul>'
-
-
-def known(by_class: Iterable[Iterable[str]]) -> list[str]:
-    """The classes that at least one of several versions knows, in class order."""
-    names = {name for names in by_class for name in names}
-    return [name for name in EMOTIONS_WITH_NEUTRAL if name in names]
 
 
 def seen(chosen: Face) -> Image.Image:

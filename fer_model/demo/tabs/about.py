@@ -8,7 +8,7 @@ from fer_model.demo import render
 from fer_model.demo.guard import for_visitors
 from fer_model.demo.privacy import PRIVACY
 from fer_model.demo.versions import Versions
-from fer_model.labels import COUNTS, NEUTRAL
+from fer_model.labels import COUNTS, NEUTRAL, known_by_any
 from fer_model.records import Metrics, Scores
 from fer_model.runs import Run
 
@@ -70,7 +70,7 @@ def scores_table(measured: dict[str, Metrics]) -> str:
         ("macro recall", [f"{figures['macro_recall']:.1%}" for figures in measured.values()]),
         ("ECE", [f"{figures['ece']:.3f}" for figures in measured.values()]),
     ]
-    for emotion in render.known(figures["per_class"] for figures in measured.values()):
+    for emotion in known_by_any(figures["per_class"] for figures in measured.values()):
         recalls = [figures["per_class"].get(emotion) for figures in measured.values()]
         rows.append((f"recall, {emotion}", [f"{scores['recall']:.0%}" if scores else "–" for scores in recalls]))
     body = "".join(
