@@ -88,10 +88,9 @@ def test_mistakes_end_in_one_sentence_and_exit_code_2_before_the_training(option
 
 
 def test_a_push_to_the_hub_that_fails_after_the_training_loses_nothing(hub, user, dataset, tmp_path):
-    hub.faults.append(fault := Fault("POST /api/models/tester/late/commit", 500))
     command = ["train.py", *OPTIONS, "--epochs", 1, "--dataset", dataset, "--output-dir", tmp_path]
-    done = user.script(*command, "--push-to-hub", "tester/late", check=False)
-    hub.faults.remove(fault)
+    with hub.playing(Fault("POST /api/models/tester/late/commit", 500)):
+        done = user.script(*command, "--push-to-hub", "tester/late", check=False)
     assert done.returncode == 2
     assert f"python -m fer_model push {tmp_path} tester/late" in done.stderr
     assert sorted(p.name for p in (tmp_path / "models").iterdir()) == ["README.md", "config.json", "model.safetensors"]

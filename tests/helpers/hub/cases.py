@@ -142,16 +142,14 @@ class Stage:
         elif case.does == "pull" and not case.missing or case.there:
             self.hub.create("models", repo_id, self.model | {path: self._broken(path) for path in case.broken})
         user = HubUser(self.hub, self.home(name) / "cache", case.token)
-        fault = replace(case.fault, pattern=case.fault.pattern.replace("NAME", repo_id)) if case.fault else None
-        self.hub.faults += [fault] if fault else []
-        if process or case.full_disk or case.environment:
-            prefix = on_full_disk(user.cache) if case.full_disk else []
-            environment = case.environment | ({"HF_ENDPOINT": case.endpoint} if case.endpoint else {})
-            done = user.run(*prefix, sys.executable, *self.command(name), check=False, **environment)
-        else:
-            done = user.script(*self.command(name), check=False, endpoint=case.endpoint)
-        if fault:
-            self.hub.faults.remove(fault)
+        faults = [replace(case.fault, pattern=case.fault.pattern.replace("NAME", repo_id))] if case.fault else []
+        with self.hub.playing(*faults):
+            if process or case.full_disk or case.environment:
+                prefix = on_full_disk(user.cache) if case.full_disk else []
+                environment = case.environment | ({"HF_ENDPOINT": case.endpoint} if case.endpoint else {})
+                done = user.run(*prefix, sys.executable, *self.command(name), check=False, **environment)
+            else:
+                done = user.script(*self.command(name), check=False, endpoint=case.endpoint)
         return Outcome(done, local_files(results) == before)
 
     def play_mended(self, name: str) -> None:

@@ -3,6 +3,9 @@
 import hashlib
 import re
 import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from fastapi.responses import JSONResponse
@@ -98,7 +101,8 @@ class Hub:
         self.url = url
         self.repos: dict[tuple[str, str], Repo] = {}
         self.objects: dict[str, bytes] = {}  # uploaded by LFS, by repository and SHA-256
-        self.faults: list[Fault] = []
+        self.faults: tuple[Fault, ...] = ()
+        self.lock = threading.Lock()
         self.requests: list[str] = []
 
     def create(self, kind: str, repo_id: str, files: dict[str, bytes] | None = None, private: bool = False) -> Repo:
@@ -109,6 +113,18 @@ class Hub:
 
     def repo(self, kind: str, repo_id: str) -> Repo:
         return self.repos[kind, repo_id]
+
+    @contextmanager
+    def playing(self, *faults: Fault) -> Iterator[None]:
+        """Faults for as long as the block lasts. Others may come and go meanwhile, and requests are being answered, so
+        the tuple is replaced and never changed."""
+        with self.lock:
+            self.faults += faults
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.faults = tuple(fault for fault in self.faults if not any(fault is mine for mine in faults))
 
     def fault_for(self, request: str) -> Fault | None:
         for fault in self.faults:
