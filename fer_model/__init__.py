@@ -1,4 +1,4 @@
-"""Facial-expression recognition: six classes, trained on FER2013, with Grad-CAM."""
+"""Facial-expression recognition: six classes, trained on FER2013, with heat maps."""
 
 from fer_model.inference.pipeline import FERPipeline
 from fer_model.model.network import FERModel

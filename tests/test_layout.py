@@ -20,6 +20,7 @@ LEVELS = (
     {"training", "ablation"},
     {"report"},
     {"cli"},
+    {"research"},
     {"__main__", "__init__"},
 )
 LEVEL = {room: number for number, rooms in enumerate(LEVELS) for room in rooms}

@@ -10,6 +10,7 @@ from fer_model.data.dataset import FERData
 from fer_model.data.duplicates import near_pairs, photo_groups
 from fer_model.errors import DataError
 from fer_model.labels import EMOTIONS_WITH_NEUTRAL
+from fer_model.records import Settings
 
 
 def validation_split(
@@ -30,6 +31,12 @@ def validation_split(
         groups = photo_groups(len(everything), near_pairs(everything.images, NEAR_DUPLICATE, progress))
     larger, smaller = stratified_split(everything.labels, fraction, seed, groups)
     return everything.subset(larger), everything.subset(smaller)
+
+
+def validation_images(settings: Settings, everything: FERData) -> FERData:
+    """Those of an earlier run with these settings, out of all training images of its dataset."""
+    fraction, together = settings["recipe"]["validation_fraction"], settings["recipe"]["together"]
+    return validation_split(everything, settings["limit"], fraction, settings["seed"], together)[1]
 
 
 def stratified_split(labels: Tensor, fraction: float, seed: int, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -50,7 +50,7 @@ def endpoints(network: Network, jobs: Jobs) -> None:
         Returns:
             {"message": a sentence, "width": int, "height": int, "version": str, "faces": [{"box": [left, top, right, bottom] in pixels of the upright picture, "score": the detector's in [0, 1] or null, "label": str, "unsure": bool, "probabilities": {class: float}, "tilt": degrees}]}, largest face first; an empty list if there is none.
             The picture with its faces boxed, its longer side at most 1280 pixels.
-            The heat map (Grad-CAM) of the largest face for its predicted class, or null.
+            The heat map of the largest face for its predicted class, or null.
         """  # noqa: E501
         path = path_of(image)
         try:
@@ -70,7 +70,7 @@ def endpoints(network: Network, jobs: Jobs) -> None:
         version: str | None = None,
         level_eyes: bool = True,
     ) -> Image.Image:
-        """Show where in a face the evidence for an expression lies: a Grad-CAM heat map, laid on the face. Red is where
+        """Show where in a face the evidence for an expression lies: a heat map, laid on the face. Red is where
         much of it lies, blue where none does.
 
         Args:

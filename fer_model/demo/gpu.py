@@ -10,6 +10,7 @@ from fer_model.images import open_image
 from fer_model.inference.pipeline import Face, Place, Result
 from fer_model.inference.tracking import Tracker, follow
 from fer_model.labels import known_by_any
+from fer_model.model.gradcam import SHOWN, shown_method
 
 
 class Network:
@@ -52,6 +53,12 @@ class Network:
     def unsure_below(self, version: str | None) -> float:
         """The threshold of a version, in [0, 1]."""
         return self.versions[version].model.unsure_below
+
+    def method(self, version: str | None) -> str:
+        """How a version's heat maps are made and, where that was tested, with what result."""
+        model = self.versions[version].model
+        tested = " Tested: it finds what the network goes by sooner than a random map or a blob in the centre does."
+        return f"{shown_method(model)}.{tested if model.version in SHOWN else ''}"
 
     def class_names(self, version: str | None = None) -> tuple[str, ...]:
         """What a version can answer, in the order of its probabilities; by default the default version."""

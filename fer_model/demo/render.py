@@ -135,22 +135,32 @@ def face(result: Result, index: int, unsure_below: float) -> str:
     )
 
 
-def maps(chosen: Face) -> str:
-    """A strip: the face under each class's Grad-CAM, whose opacity the page's slider sets."""
+def maps(chosen: Face, method: str) -> str:
+    """A strip: the face under each class's heat map, whose opacity the page's slider sets; and what the colours mean.
+
+    Args:
+        method: how the maps were made.
+    """
     crop = chosen.crop.convert("L").convert("RGB").resize((MAP_SIDE, MAP_SIDE), Image.Resampling.BICUBIC)
     pictures = []
     for name in chosen.probabilities:
         heat_map = chosen.heat_map_of(name)
         # an even blue would leave people wondering what went wrong
-        nothing = "" if heat_map.any() else '<br><span class="fer-note">no positive evidence</span>'
+        some = heat_map.any()
+        nothing = "" if some else '<br><span class="fer-note">no positive evidence</span>'
+        colours = f'<img src="{address(coloured(heat_map), 0)}" alt="">' if some else ""
         pictures.append(
             f'<figure class="{"fer-best" if name == chosen.label else ""}">'
-            f'<div class="fer-map" role="img" aria-label="Grad-CAM for {name}: {_where(heat_map)}">'
-            f'<img src="{address(coloured(heat_map), 0)}" alt=""></div>'
+            f'<div class="fer-map" role="img" aria-label="Heat map for {name}: {_where(heat_map)}">'
+            f"{colours}</div>"
             f"<figcaption>{name} <span>{chosen.probabilities[name]:.0%}</span>{nothing}</figcaption></figure>"
         )
     style = f"--classes:{len(pictures)};--crop:url({address(crop)})"
-    return f'<div class="fer-maps" style="{style}">{"".join(pictures)}</div>'
+    return (
+        f'<div class="fer-maps" style="{style}">{"".join(pictures)}</div>'
+        '<p class="fer-legend">evidence for the class: none <span></span> most</p>'
+        f'<p class="fer-note">{escape(method)}</p>'
+    )
 
 
 def comparison(answers: dict[str, Face]) -> str:

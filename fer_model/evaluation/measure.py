@@ -14,7 +14,7 @@ from fer_model.data.dataset import FERData, batches
 from fer_model.evaluation import plots
 from fer_model.evaluation.metrics import FERMetric, calibration_bins, calibration_error, coverage_curve
 from fer_model.evaluation.predict import EVALUATION_BATCH, predict
-from fer_model.model.gradcam import grad_cam
+from fer_model.model.gradcam import grad_cam, shown_method
 from fer_model.model.network import FERModel
 from fer_model.model.preprocess import preprocess, resize
 from fer_model.model.tta import VIEWS
@@ -83,7 +83,7 @@ class MeanHeatMaps:
     """Of each class's correctly recognised images, by the class's name."""
 
     faces: dict[str, np.ndarray]  # mean face, (S, S) in [0, 1]
-    maps: dict[str, np.ndarray]  # mean Grad-CAM for the class, (S, S) in [0, 1]
+    maps: dict[str, np.ndarray]  # mean heat map for the class, (S, S) in [0, 1]
     images: dict[str, int]  # how many these are
     empty: dict[str, int]  # how many of the maps hold no positive evidence
 
@@ -103,27 +103,29 @@ def draw(
     plots.confusion(metrics, folder / "confusion_matrix.png")
     plots.class_bars(metrics, folder / "class_scores.png")
     plots.reliability(calibration_bins(confidence.numpy(), correct.numpy()), metrics["ece"], folder / "reliability.png")
-    plots.mean_grad_cams(heat_maps.faces, heat_maps.maps, heat_maps.images, folder / "mean_grad_cam.png")
+    method = str(shown_method(model))
+    plots.mean_maps(heat_maps.faces, heat_maps.maps, heat_maps.images, method, folder / "mean_grad_cam.png")
     plots.coverage(metrics["calibration"], folder / "coverage.png")
     if history:
         plots.training_curves(history, folder / "training_curves.png")
 
 
 def mean_heat_maps(model: FERModel, faces: FERData, logits: Tensor) -> MeanHeatMaps:
-    """The mean Grad-CAM of each class over its correctly recognised images.
+    """The mean heat map of each class over its correctly recognised images, by the method that is shown of the model.
 
     Args:
         logits: (N, classes), the model's answers to `faces`.
     """
-    device = next(model.parameters()).device
+    device, method = next(model.parameters()).device, shown_method(model)
     recognised = faces.subset((logits.argmax(dim=1) == faces.labels).nonzero().flatten())
     found = MeanHeatMaps({}, {}, {}, {})
-    with tqdm(total=len(recognised), desc="Grad-CAM", unit="image", leave=False) as bar:
+    with tqdm(total=len(recognised), desc="heat maps", unit="image", leave=False) as bar:
         for label, emotion in enumerate(model.class_names):
             members = recognised.images[recognised.labels == label]
             face_sum, map_sum, empty = torch.zeros(1), torch.zeros(1), 0
             for images in members.split(EVALUATION_BATCH):
-                maps = grad_cam(model, preprocess(images.to(device), model.input_size), label).cpu()
+                shown = preprocess(images.to(device), model.input_size)
+                maps = grad_cam(model, shown, label, method).cpu()
                 face_sum = face_sum + resize(images, model.input_size).sum(dim=(0, 1))
                 map_sum = map_sum + maps.sum(dim=0)
                 empty += int((maps.amax(dim=(1, 2)) == 0).sum())

@@ -172,15 +172,16 @@ def coverage(calibration: dict, path: Path) -> None:
     _save(figure, path)
 
 
-def mean_grad_cams(
-    faces: dict[str, np.ndarray], maps: dict[str, np.ndarray], counts: dict[str, int], path: Path
+def mean_maps(
+    faces: dict[str, np.ndarray], maps: dict[str, np.ndarray], counts: dict[str, int], method: str, path: Path
 ) -> None:
-    """For every class the mean Grad-CAM of its correctly predicted images, over their mean face.
+    """For every class the mean heat map of its correctly predicted images, over their mean face.
 
     Args:
         faces: mean face by class, (H, W) in [0, 1].
         maps: mean map by class, (H, W) in [0, 1].
         counts: images in each mean, by class. Classes with fewer than 20 are left blank.
+        method: how the maps were made, for the title.
     """
     figure = Figure(figsize=(2 * len(counts), 4.6), layout="constrained")
     panels = figure.subplots(2, len(counts))
@@ -195,9 +196,36 @@ def mean_grad_cams(
         bottom.imshow(faces[emotion], cmap="gray", vmin=0, vmax=1)
         image = bottom.imshow(maps[emotion], cmap="jet", alpha=0.45, vmin=0, vmax=1)
     if any(count >= MIN_FACES_IN_MEAN for count in counts.values()):
-        figure.colorbar(image, ax=panels, label="mean Grad-CAM", shrink=0.7)
-    figure.suptitle("Mean face of the correctly predicted test images, and the mean Grad-CAM for their class")
+        figure.colorbar(image, ax=panels, label="mean heat map", shrink=0.7)
+    figure.suptitle(f"Mean face of the correctly predicted test images, and their mean heat map\n{method}", fontsize=11)
     _save(figure, path)
+
+
+def heat_map_tests(found: dict, path: Path) -> None:
+    """Insertion against deletion of every kind of heat map, a panel a version; up and to the left is better.
+
+    Args:
+        found: results/faithfulness.json.
+    """
+    figure = Figure(figsize=(4 * len(found) + 6, 4.5), layout="constrained")
+    panels = figure.subplots(1, len(found), squeeze=False, sharex=True, sharey=True)[0]
+    for axes, (version, part) in zip(panels, sorted(found.items()), strict=True):
+        for (name, figures), colour in zip(part["test"]["methods"].items(), colormaps["tab20"].colors, strict=False):
+            x, y = figures["deletion"], figures["insertion"]
+            bars = {"xerr": _reach(x), "yerr": _reach(y)}
+            kind = "X" if name.startswith("baseline") else "*" if name == part["shown"] else "o"
+            axes.errorbar(x["value"], y["value"], **bars, fmt=kind, ms=9, lw=0.8, color=colour, label=name)
+        axes.set(title=f"{version.upper()}; the star is shown", xlabel="deletion (lower is better)")
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("insertion (higher is better)")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right", fontsize=8)
+    _save(figure, path)
+
+
+def _reach(figure: dict) -> list[list[float]]:
+    """How far an interval reaches below and above its value."""
+    low, high = figure["ci"]
+    return [[figure["value"] - low], [high - figure["value"]]]
 
 
 def study(result: dict, path: Path) -> None:

@@ -156,7 +156,7 @@ def rows(
     What cannot be read is logged and left out.
 
     Args:
-        maps: folder for every face with its Grad-CAM, as NUMBER-FILE-FACE.png. NUMBER counts the images from 1.
+        maps: folder for every face with its heat map, as NUMBER-FILE-FACE.png. NUMBER counts the images from 1.
     """
     for position, item in enumerate(found, 1):
         try:

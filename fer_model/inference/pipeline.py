@@ -37,7 +37,7 @@ class Face:
     probabilities: {class name: probability}, calibrated, in class order, summing to 1.
     crop: the square that was cut out, RGB.
     pixels: what the network saw, uint8 (48, 48), before it was resized to S x S, the model's `input_size`.
-    heat_maps: Grad-CAM for every class, in class order, float32 (classes, S, S) in [0, 1]; None if not asked for.
+    heat_maps: one for every class, in class order, float32 (classes, S, S) in [0, 1]; None if not asked for.
     unsure: the highest probability is below the model's threshold, so the answer may well be wrong.
     tilt: degrees by which the face is turned clockwise in the photo. Its crop is turned back by as many.
     """
@@ -58,11 +58,11 @@ class Face:
 
     @property
     def heat_map(self) -> np.ndarray:
-        """Grad-CAM for the predicted class, float32 (S, S) in [0, 1]."""
+        """The map for the predicted class, float32 (S, S) in [0, 1]."""
         return self.heat_map_of(self.label)
 
     def heat_map_of(self, emotion: str) -> np.ndarray:
-        """Grad-CAM for any class: float32 (S, S), values in [0, 1].
+        """The map for any class: float32 (S, S), values in [0, 1].
 
         Raises:
             ValueError: there is no class of that name, or the heat maps were not asked for.
@@ -101,7 +101,7 @@ class Result:
 
 
 class FERPipeline:
-    """Face detection, cropping, classification and Grad-CAM. Holds no state between calls; threads may share it.
+    """Face detection, cropping, classification and heat maps. Holds no state between calls; threads may share it.
 
     Args:
         model: a trained network; it is put into evaluation mode and onto `device`.
@@ -138,7 +138,7 @@ class FERPipeline:
             whole_picture: take the image as a face crop and do not search it. An image of at most 96 x 96 pixels is
                 always taken so.
             level_eyes: turn each face upright before it is shown to the network.
-            heat_maps: also compute every class's Grad-CAM. Without it an answer takes less time.
+            heat_maps: also compute every class's map (`gradcam.shown_method`). Without, an answer takes less time.
 
         Returns:
             A `Result`. An image without a face gives no faces and a message that says so.

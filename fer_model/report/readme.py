@@ -37,6 +37,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {
     "results": ("results.md", versions.results_table),
     "unsure": ("table.md", versions.unsure_table),
     "heat maps": ("heat_maps.md", versions.empty_heat_maps),
+    "heat map tests": ("heat_map_tests.md", versions.heat_map_tests),
     "effort": ("table.md", effort.effort_table),
     **{f"study {name}": ("study.md", partial(study_table, name)) for name in STUDIES},
     "data": ("data.md", data.data_table),

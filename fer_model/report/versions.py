@@ -8,7 +8,7 @@ from fer_model.labels import EMOTIONS
 from fer_model.model.network import FERModel
 from fer_model.records import History, Metrics, Scores
 from fer_model.report.markdown import percent, table
-from fer_model.runs import Run, length, title, versions
+from fer_model.runs import Run, length, read_json, title, versions
 
 
 def summary(results: Path) -> dict[str, Any]:
@@ -74,6 +74,28 @@ def empty_heat_maps(results: Path) -> dict[str, Any]:
             share = sum(empty.values()) / sum(recognised.values())
             found.append((_title(metrics), any(empty.values()), percent(share), most, percent(shares[most])))
     return {"versions": found}
+
+
+def heat_map_tests(results: Path) -> dict[str, Any]:
+    """Insertion and deletion of every kind of heat map on test images, a column a version; bold is what is shown."""
+    found = read_json(results / "faithfulness.json")
+    if found is None:
+        return {"table": None}
+    names = sorted(found)
+    rows = []
+    for method in found[names[0]]["test"]["methods"]:
+        cells = [method]
+        for name in names:
+            figures = found[name]["test"]["methods"][method]
+            cell = f"{figures['insertion']['value']:.2f} · {figures['deletion']['value']:.2f}"
+            cells.append(f"**{cell}**" if found[name]["shown"] == method else cell)
+        rows.append(cells)
+    return {
+        "table": table(("insertion · deletion", *(name.upper() for name in names)), rows),
+        "images": found[names[0]]["test"]["images"],
+        "commands": [found[name]["command"] for name in names],
+        "shown": [(name.upper(), found[name]["shown"], found[name]["test"]["methods"]) for name in names],
+    }
 
 
 def lost_without_twins(results: Path) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ from accelerate import Accelerator
 
 from fer_model.data.dataset import batches, fingerprint
 from fer_model.data.fer2013 import load_fer
-from fer_model.data.splits import validation_split
+from fer_model.data.splits import validation_images
 from fer_model.errors import FERError
 from fer_model.evaluation.predict import EVALUATION_BATCH, predict
 from fer_model.machine import keep_freed_memory
@@ -41,8 +41,7 @@ def recalibrate(run: Run, dataset: str | None = None, *, half: bool = False, ski
         skip_corrupt=skip_corrupt,
         classes=len(model.class_names),
     )
-    fraction, together = settings["recipe"]["validation_fraction"], settings["recipe"]["together"]
-    _, validation = validation_split(everything, settings["limit"], fraction, settings["seed"], together)
+    validation = validation_images(settings, everything)
     model.centre_grad_cam_layer()
     if half:
         model = model.half().float()  # rounded, as everyone will load them

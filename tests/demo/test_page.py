@@ -109,7 +109,7 @@ def test_every_picture_on_the_page_has_a_text_or_is_decoration(visit):
         )
         assert without == 0
     described = visitor.page.eval_on_selector_all("[role=img]", "maps => maps.map((map) => map.ariaLabel)")
-    assert sum("Grad-CAM for" in (text or "") for text in described) == 6
+    assert sum("Heat map for" in (text or "") for text in described) == 6
 
 
 def test_the_page_says_what_it_cannot_do_and_that_nothing_is_stored(visit):

@@ -74,7 +74,7 @@ def test_a_photo_shows_seven_classes_beside_a_version_of_six(mixed, upload):
     assert [name for name in EMOTIONS_WITH_NEUTRAL if f'class="fer-name">{name}<' in face] == list(
         EMOTIONS_WITH_NEUTRAL
     )
-    assert maps.count("Grad-CAM for") == 7
+    assert maps.count("Heat map for") == 7
     neutral = compared[compared.index("neutral") : compared.index("answer")]
     assert neutral.count("%") == 1
     assert "<td>–</td>" in neutral, "the version of six does not know it"

@@ -134,7 +134,7 @@ def test_the_pictures_show_every_class_that_was_measured(classes, monkeypatch):
     metrics = FERMetric().compute(predictions=np.eye(classes, dtype=np.float32), references=np.arange(classes))
     plots.confusion(metrics, None)
     plots.class_bars(metrics, None)
-    plots.mean_grad_cams({}, {}, dict.fromkeys(names, 0), None)
+    plots.mean_maps({}, {}, dict.fromkeys(names, 0), "a method", None)
     matrix, bars, maps = figures
     for ticks in (matrix.axes[0].get_xticklabels(), matrix.axes[0].get_yticklabels()):
         assert [tick.get_text() for tick in ticks] == names

@@ -4,16 +4,27 @@ The unscaled maps are compared, at the resolution of the layer. What the package
 went through cv2.resize and was scaled twice, with 1e-7 added to the divisor; ours is scaled once.
 """
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
-from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam import GradCAM, HiResCAM, LayerCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-from fer_model.model.gradcam import class_activation_maps, explain, grad_cam
+from fer_model.model.gradcam import (
+    GRAD_CAM,
+    LAYERS,
+    SHOWN,
+    Method,
+    class_activation_maps,
+    explain,
+    grad_cam,
+    shown_method,
+)
 from fer_model.model.network import FERModel
+from helpers import ROOT
 
 
 @pytest.fixture(scope="module", params=["v1", "v2", "v3"])
@@ -32,9 +43,9 @@ def images() -> torch.Tensor:
     return torch.rand(4, 3, 48, 48, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
-def reference(model: FERModel, images: torch.Tensor, targets: list[int], layer=None) -> np.ndarray:
+def reference(model: FERModel, images: torch.Tensor, targets: list[int], layer=None, kind=GradCAM) -> np.ndarray:
     layer = layer or model.grad_cam_layer
-    with GradCAM(model=model, target_layers=[layer]) as cam:
+    with kind(model=model, target_layers=[layer]) as cam:
         cam(input_tensor=images, targets=[ClassifierOutputTarget(t) for t in targets])
         activations = cam.activations_and_grads.activations[0].numpy()
         gradients = cam.activations_and_grads.gradients[0].numpy()
@@ -53,6 +64,28 @@ def test_maps_equal_the_reference(model, images, targets):
     for ours_one, theirs_one in zip(ours, theirs, strict=True):
         if theirs_one.max() > 0:
             assert np.abs(ours_one / ours_one.max() - theirs_one / theirs_one.max()).max() < 1e-4
+
+
+@pytest.mark.parametrize("layer", [name for name in LAYERS if name != "convolution"])
+@pytest.mark.parametrize(("weighting", "kind"), [("mean", GradCAM), ("product", HiResCAM), ("positive", LayerCAM)])
+def test_other_methods_equal_the_reference_too(model, images, layer, weighting, kind):
+    """A block's attention is what it hands to its pooling."""
+    attention = model.get_submodule(f"block{model.depth - ('last', 'previous', 'earlier').index(layer)}.spatial")
+    ours = class_activation_maps(model, images, [0, 1, 2, 3], Method(layer, weighting)).numpy()
+    theirs = reference(model, images, [0, 1, 2, 3], attention, kind)
+    assert ours.shape == theirs.shape
+    assert np.abs(ours - theirs).max() < 1e-4 * max(theirs.max(), 1)
+
+
+def test_v1_and_v2_show_the_specified_grad_cam_and_v3_what_was_tested():
+    assert {version: shown_method(FERModel(version=version)) for version in ("v1", "v2")} == {
+        "v1": GRAD_CAM,
+        "v2": GRAD_CAM,
+    }
+    found = json.loads((ROOT / "results" / "faithfulness.json").read_text())
+    for version, method in SHOWN.items():
+        assert found[version]["shown"] == found[version]["best_on_validation"] == str(method)
+        assert found[version]["test"]["methods"][str(method)]["beats_baselines"]
 
 
 def test_the_default_target_is_the_predicted_class(model, images):
@@ -80,7 +113,7 @@ def test_all_six_maps_at_once_equal_each_by_itself(model, images):
         assert torch.allclose(logits, model(images), atol=1e-5)
     assert maps.shape == (4, 6, 48, 48)
     for target in range(6):
-        assert torch.allclose(maps[:, target], grad_cam(model, images, target), atol=1e-5)
+        assert torch.allclose(maps[:, target], grad_cam(model, images, target, shown_method(model)), atol=1e-5)
     assert not maps.requires_grad
     assert not logits.requires_grad
 

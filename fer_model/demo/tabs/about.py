@@ -90,7 +90,7 @@ def _accuracy(scores: Scores | None) -> str:
 
 
 def pictures_of(name: str, run: Run, figures: Metrics) -> str:
-    """Confusion matrix, reliability, coverage and mean Grad-CAM of one version."""
+    """Confusion matrix, reliability, coverage and mean heat maps of one version."""
     folder = run.visualizations
     by_class = ", ".join(f"{emotion} {scores['recall']:.0%}" for emotion, scores in figures["per_class"].items())
     calibration = figures["calibration"]
@@ -103,7 +103,7 @@ def pictures_of(name: str, run: Run, figures: Metrics) -> str:
             if calibration["accuracy_when_sure"] is not None
             else "."
         ),
-        "mean_grad_cam.png": f"Where {name} looks: the mean Grad-CAM of each class, on its mean face.",
+        "mean_grad_cam.png": f"Where {name} looks: the mean heat map of each class, on its mean face.",
         "training_curves.png": f"The training of {name}: loss and accuracy by epoch.",
     }
     parts = []

@@ -88,7 +88,7 @@ class Photo:
             place = Place(face.box, face.score, face.tilt)
             answers = render.comparison(self.network.recognise_by_all(result.image, place))
         about = render.face(result, index, self.network.unsure_below(version))
-        return message, render.photo(result, index), about, render.maps(face), answers
+        return message, render.photo(result, index), about, render.maps(face, self.network.method(version)), answers
 
 
 def photo_tab(network: Network, examples: list[Path]) -> None:
@@ -122,8 +122,8 @@ def photo_tab(network: Network, examples: list[Path]) -> None:
             face = gr.HTML(elem_id="face")
     gr.Markdown(
         "## Where the network looks\n"
-        f"Grad-CAM for each of the {COUNTS[len(network.class_names())]} classes: red is where the evidence for a class "
-        "lies, blue where there is none. Each map is scaled by itself, so maps tell where, not how strongly."
+        f"A heat map for each of the {COUNTS[len(network.class_names())]} classes. Each is scaled by itself, so maps "
+        "tell where, not how strongly."
     )
     opacity = gr.Slider(0, 100, 45, step=1, label="Opacity of the maps, %", elem_id="opacity")
     maps = gr.HTML(elem_id="maps")

@@ -1,0 +1,137 @@
+"""Commands for those who study the networks and the data; `__main__` offers them."""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from fer_model import cli
+from fer_model.configs import DEFAULT_DATASET
+from fer_model.labels import EMOTIONS_WITH_NEUTRAL
+from fer_model.runs import RESULTS, Run, read_json, write_json
+
+
+def ablation_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study", nargs="?", help="a study's name; --list shows them")
+    parser.add_argument(
+        "--dataset", default=DEFAULT_DATASET, metavar="ID_OR_PATH", help="Hub id or path (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        default=Path("runs/ablation"),
+        metavar="DIR",
+        help="where the trainings go (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--mixed-precision",
+        choices=("no", "bf16"),
+        default="no",
+        help="bf16 is much faster on GPUs and on CPUs that have bfloat16 instructions, and much slower on others",
+    )
+    parser.add_argument(
+        "--jobs", type=cli.positive, default=1, metavar="N", help="rows trained at once; 8 suit a GPU (default: 1)"
+    )
+    parser.add_argument("--epochs", type=cli.positive, metavar="N", help="of each row; another number needs --output")
+    parser.add_argument("--limit", type=cli.positive, metavar="N", help="images, likewise")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="where the result goes (default: the study's file)")
+    parser.add_argument("--list", action="store_true", help="show the studies and their rows")
+
+
+def ablation(args: argparse.Namespace) -> None:
+    """Train a study: short trainings on equal budgets, one change at a time.
+
+        python -m fer_model ablation --list
+        python -m fer_model ablation v1-to-v2 --dataset ../shared/data/fer2013 --mixed-precision bf16
+
+    This writes results/ablation/v1-to-v2.json and .png; v2-to-v3 writes results/v3/ablation.json and .png. Every row is
+    one run of train.py, whose command stands in the result. The same command resumes an interrupted study. No test
+    image is read. The runs go to runs/ablation and may be deleted.
+    """
+    from fer_model.ablation.runner import run_study
+    from fer_model.ablation.studies import STUDIES, listing, output_file
+    from fer_model.errors import TrainingError
+
+    if args.list or not args.study:
+        print(listing())
+        return
+    if args.study not in STUDIES:
+        raise TrainingError(f"There is no study {args.study!r}; choose {', '.join(STUDIES)}.")
+    planned = STUDIES[args.study]
+    study = replace(planned, epochs=args.epochs or planned.epochs, limit=args.limit or planned.limit)
+    if study != planned and not args.output:
+        raise TrainingError("Another budget gives another result: say with --output where it may go.")
+    output = args.output or output_file(args.study)
+    args.epochs, args.limit = study.epochs, study.limit
+    command = cli.repeat(
+        ["python", "-m", "fer_model", "ablation", args.study], args, ("dataset", "mixed_precision", "epochs", "limit")
+    )
+    options = ["--channels-last"]
+    result = run_study(
+        args.study, study, args.dataset, args.runs, output, options, command, args.mixed_precision, args.jobs
+    )
+    for row in result["rows"]:
+        print(f"{row['name']:<45} {row['validation_accuracy']:>7.2%} {row['validation_macro_recall']:>7.2%}")
+    print(f"written: {output} and {output.with_suffix('.png')}")
+
+
+def duplicates_arguments(parser: argparse.ArgumentParser) -> None:
+    # without a default, because the usual copy on the Hub has no column `usage`
+    parser.add_argument("--dataset", required=True, metavar="ID_OR_PATH", help="all of FER2013, with a column usage")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=RESULTS / "data.json",
+        metavar="FILE",
+        help="where the counts go (default: %(default)s)",
+    )
+
+
+def duplicates(args: argparse.Namespace) -> None:
+    """Count the copies of photos within and across FER2013's three parts.
+
+        python -m fer_model duplicates --dataset ../shared/data/fer2013       # writes results/data.json
+
+    Copies are exact ones, and near-duplicates by correlation. Those with different labels are counted too. Blank images
+    count as no copies. No image is written. It takes two minutes on two cores.
+    """
+    import json
+
+    from fer_model.data.duplicates import TEST_SETS, study
+    from fer_model.data.fer2013 import load_fer
+
+    train, test = (load_fer(args.dataset, split, classes=len(EMOTIONS_WITH_NEUTRAL)) for split in ("train", "test"))
+    found = study(train, test, progress=True)
+    command = cli.repeat(["python", "-m", "fer_model", "duplicates"], args, ("dataset",))
+    write_json(args.output, {"command": command, **found})
+    print(json.dumps(found | dict.fromkeys(TEST_SETS, "…"), indent=2), f"written: {args.output}", sep="\n")
+
+
+def faithfulness_arguments(parser: argparse.ArgumentParser) -> None:
+    cli.add_version_argument(parser, "the model in results/VERSION")
+    parser.add_argument("--dataset", default=DEFAULT_DATASET, metavar="ID_OR_PATH", help="(default: %(default)s)")
+    parser.add_argument("--images", type=cli.positive, default=100, metavar="N", help="test images (%(default)s)")
+    parser.add_argument(
+        "--output", type=Path, default=RESULTS / "faithfulness.json", metavar="FILE", help="(%(default)s)"
+    )
+
+
+def faithfulness(args: argparse.Namespace) -> None:
+    """Test whether heat maps show what the network goes by, each method against two baselines.
+
+        python -m fer_model faithfulness --version v3 --dataset ../shared/data/fer2013
+
+    Insertion (higher is better) and deletion (lower is better) are areas under the probability of the class, while
+    pixels are uncovered or blurred in a map's order. A method is chosen on half as many validation images. The result
+    joins those of other versions in results/faithfulness.json. It takes a quarter of an hour on two cores.
+    """
+    from fer_model.data.fer2013 import load_fer
+    from fer_model.evaluation.faithfulness import measure_version, summary
+    from fer_model.evaluation.plots import heat_map_tests
+
+    train, test = (load_fer(args.dataset, split) for split in ("train", "test"))
+    found = measure_version(Run(RESULTS / args.version), train, test, args.images)
+    command = cli.repeat(["python", "-m", "fer_model", "faithfulness"], args, ("version", "dataset", "images"))
+    everything = (read_json(args.output) or {}) | {args.version: {"command": command, **found}}
+    write_json(args.output, everything)
+    heat_map_tests(everything, args.output.with_suffix(".png"))
+    print(summary(found), f"written: {args.output}, and the plot beside it", sep="\n")
