@@ -119,6 +119,11 @@ def versions(results: Path) -> Iterator[Run]:
             yield Run(results / folder_name(version, classes))
 
 
+def with_cards(results: Path) -> list[Run]:
+    """The runs under `results` whose model has a card, by name."""
+    return [Run(card.parents[1]) for card in sorted(results.glob(f"*/models/{CARD_FILE}"))]
+
+
 def trained_models(results: Path) -> list[str]:
     """The folders of weights of six classes under `results`, the newest version first."""
     found = {}
