@@ -221,7 +221,7 @@ def heat_map_tests(found: dict, path: Path) -> None:
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("insertion (higher is better)")
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right", fontsize=8)
+    figure.legend(handles, labels, loc="outside right center", fontsize=8)
     _save(figure, path)
 
 
