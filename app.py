@@ -59,7 +59,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--model",
         metavar="PATH_OR_ID",
         nargs="+",
-        help="folders or Hub ids, the default version first (default: all under results/, those that know neutral first, else FER_MODEL's)",
+        help="folders or Hub ids, the default version first (default: all under results/, those that know neutral "
+        "first, else FER_MODEL's)",
     )
     # None leaves the choice to gradio, which reads what a Space sets
     parser.add_argument("--host", help="address to listen on (default: GRADIO_SERVER_NAME, else 127.0.0.1)")

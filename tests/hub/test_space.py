@@ -86,7 +86,7 @@ def test_a_space_from_the_hub_answers_in_a_folder_of_its_own(hub, space, tmp_pat
     del environment["PYTHONPATH"]
     with running_app(tmp_path, model="", cwd=space, environment=environment) as app:
         answer = Client(app.url, verbose=False).predict(handle_file(EXAMPLES / "astronaut.jpg"), api_name="/predict")[0]
-        loaded = re.findall(r"^Model: V\d+, (.*)$", app.output, re.MULTILINE)
+        loaded = re.findall(r"^Model: V.*, (.*)$", app.output, re.MULTILINE)
         assert loaded, app.output
         assert {Path(source).parents[2] for source in loaded} == {space}, "not the weights of this repository"
     assert len(answer["faces"]) == 1
