@@ -55,9 +55,12 @@ class Network:
         return self.versions[version].model.unsure_below
 
     def method(self, version: str | None) -> str:
-        """How a version's heat maps are made and, where that was tested, with what result."""
+        """How a version's heat maps are made and, where that was tested, how and with what result."""
         model = self.versions[version].model
-        tested = " Tested: it finds what the network goes by sooner than a random map or a blob in the centre does."
+        tested = (
+            f" Tested on {model.version.upper()}: where pixels are uncovered or blurred in the map's order, the answer "
+            "changes sooner than in the order of a random map or of a blob in the centre."
+        )
         return f"{shown_method(model)}.{tested if model.version in SHOWN else ''}"
 
     def class_names(self, version: str | None = None) -> tuple[str, ...]:
