@@ -9,9 +9,9 @@ from fer_model.data.splits import validation_images
 from fer_model.evaluation import faithfulness
 from fer_model.evaluation.faithfulness import BASELINES, areas
 from fer_model.inference.pipeline import FERPipeline
-from fer_model.model.gradcam import GRAD_CAM, Method, shown_method
+from fer_model.model.gradcam import GRAD_CAM, SHOWN, TESTED, Method, shown_method
 from fer_model.model.network import FERModel
-from fer_model.runs import Run
+from fer_model.runs import Run, read_json
 from helpers import EXAMPLES, ROOT
 from helpers.loaded import load
 
@@ -73,6 +73,13 @@ def test_a_lead_is_over_the_stronger_baseline_and_positive_where_it_is_better():
     lead = faithfulness._lead(rows, [weak, strong])
     assert lead["insertion"]["value"] == pytest.approx(0.1)
     assert lead["deletion"]["value"] == pytest.approx(-0.1)
+
+
+def test_the_versions_whose_maps_are_called_tested_are_those_that_passed():
+    found = read_json(ROOT / "results" / "faithfulness.json")
+    passed = [name for name, part in found.items() if part["test"]["methods"][part["shown"]]["beats_baselines"]]
+    assert sorted(passed) == sorted(TESTED)
+    assert all(part["shown"] == str(SHOWN.get(name, GRAD_CAM)) for name, part in found.items())
 
 
 @pytest.fixture(scope="module")
