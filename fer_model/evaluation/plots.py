@@ -213,11 +213,11 @@ def heat_map_tests(found: dict, path: Path) -> None:
         for number, (name, figures) in enumerate(part["test"]["methods"].items()):
             x, y = figures["deletion"], figures["insertion"]
             bars = {"xerr": _reach(x), "yerr": _reach(y)}
-            kind = "X" if name.startswith("baseline") else "*" if name == part["shown"] else "o"
-            axes.errorbar(
-                x["value"], y["value"], **bars, fmt=kind, ms=9, lw=0.8, color=colormaps["tab20"](number), label=name
-            )
-        axes.set(title=f"{version.upper()}; the star is shown", xlabel="deletion (lower is better)")
+            kind, colour = "X" if name.startswith("baseline") else "o", colormaps["tab20"](number)
+            axes.errorbar(x["value"], y["value"], **bars, fmt=kind, ms=9, lw=0.8, color=colour, label=name)
+            if name == part["shown"]:
+                axes.plot(x["value"], y["value"], "o", ms=16, mfc="none", mec="black")
+        axes.set(title=f"{version.upper()}; ringed is what is shown", xlabel="deletion (lower is better)")
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("insertion (higher is better)")
     handles, labels = panels[0].get_legend_handles_labels()
