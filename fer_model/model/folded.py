@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from fer_model.model.gradcam import Method, scaled, shown_method
 from fer_model.model.network import ConvBlock, FERModel, SpatialAttention, SqueezeExcite
 
+_LAYERS_FROM_END = ("last", "previous", "earlier")  # of gradcam.LAYERS, without "convolution"
+
 
 class Folded(nn.Module):
     """Images float32 (B, 3, S, S) -> logits (B, classes) and every class's map (B, classes, S, S), as `explain` gives.
@@ -32,26 +34,24 @@ class Folded(nn.Module):
         self.method = method or shown_method(model)
         blocks: list[Any] = [model.get_submodule(f"block{index + 1}") for index in range(model.depth)]
         # how many blocks lie behind the layer
-        self.behind = 0 if self.method.layer == "convolution" else LAYERS_FROM_END.index(self.method.layer)
+        self.behind = 0 if self.method.layer == "convolution" else _LAYERS_FROM_END.index(self.method.layer)
         differentiated = blocks[len(blocks) - self.behind :]
-        self.blocks = nn.ModuleList(_Block(block, turned=block in differentiated) for block in blocks)
+        self.blocks: Any = nn.ModuleList(_Block(block, turned=block in differentiated) for block in blocks)
         self.classifier = copy.deepcopy(model.classifier)
         scale, shift = _scale_and_shift(blocks[-1].body[-1])
-        self.register_buffer("sign", scale.sign()[:, None, None])
-        self.register_buffer("shift", shift[:, None, None])
+        self.sign, self.shift = nn.Parameter(scale.sign()[:, None, None]), nn.Parameter(shift[:, None, None])
         self.requires_grad_(False).eval()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        x, kept = images, []
-        for block in self.blocks:
-            kept.append(block(x))
-            x = F.max_pool2d(kept[-1].output, 2)
-        hidden = self.classifier[0](x.mean(dim=(2, 3))).relu()
+        x, kept = self._through_blocks(images)
+        hidden = self.classifier[0](x).relu()
         last = self.classifier[-1]
         logits = last(hidden)
         # by the last block's pooled output: the same at each of its positions
-        gradients = (last.weight * (hidden > 0)[:, None]) @ self.classifier[0].weight / (x.shape[2] * x.shape[3])
-        gradients = _before_pooling(gradients[..., None, None], kept[-1].output)
+        gradients = (last.weight * (hidden > 0)[:, None]) @ self.classifier[0].weight
+        height, width = kept[-1].output.shape[2:]
+        gradients = gradients[..., None, None] / (height // 2 * (width // 2))
+        gradients = _before_pooling(gradients, kept[-1].output)
         for index in range(self.behind):
             gradients = self.blocks[-1 - index].back(gradients, kept[-1 - index])
             gradients = _before_pooling(gradients, kept[-2 - index].output)
@@ -63,8 +63,17 @@ class Folded(nn.Module):
             gradients = self.sign * self.blocks[-1].back_to_sum(gradients, kept[-1])
         return logits, scaled(_maps(activations, gradients, self.method.weighting), images.shape[-2:])
 
+    def logits(self, images: Tensor) -> Tensor:
+        """Without heat maps."""
+        return self.classifier(self._through_blocks(images)[0])
 
-LAYERS_FROM_END = ("last", "previous", "earlier")
+    def _through_blocks(self, images: Tensor) -> "tuple[Tensor, list[_Kept]]":
+        """The means of the last block's channels, (B, K), and what derivatives need of each block."""
+        x, kept = images, []
+        for block in self.blocks:
+            kept.append(block(x))
+            x = F.max_pool2d(kept[-1].output, 2)
+        return x.mean(dim=(2, 3)), kept
 
 
 def _maps(activations: Tensor, gradients: Tensor, weighting: str) -> Tensor:
@@ -92,11 +101,13 @@ class _Block(nn.Module):
 
     def __init__(self, block: ConvBlock, turned: bool):
         super().__init__()
-        layers = list(block.body)
+        layers: list[Any] = list(block.body)
         self.body = nn.ModuleList(map(folded, layers[0::3], layers[1::3]))
         self.skip = folded(*block.skip)
         self.attention, self.spatial = copy.deepcopy(block.attention), copy.deepcopy(block.spatial)
         self.turned = nn.ParameterList(_turned(layer) for layer in (*self.body, self.skip) if turned)
+        if isinstance(self.spatial, SpatialAttention):
+            self.turned_spatial = nn.Parameter(_turned(self.spatial.conv))
 
     def forward(self, x: Tensor) -> _Kept:
         inner = [x]
@@ -110,7 +121,7 @@ class _Block(nn.Module):
     def back_to_sum(self, gradients: Tensor, kept: _Kept) -> Tensor:
         """By the output -> by the sum that ReLU sees, which is that by the body's last convolution too."""
         if isinstance(self.spatial, SpatialAttention):
-            gradients = _back_through_positions(self.spatial, gradients, kept.attended)
+            gradients = _back_through_positions(self.spatial, self.turned_spatial, gradients, kept.attended)
         if isinstance(self.attention, SqueezeExcite):
             gradients = _back_through_channels(self.attention, gradients, kept.sum)
         return gradients * (kept.sum > 0)[:, None]
@@ -130,14 +141,14 @@ def folded(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
     scale, shift = _scale_and_shift(norm)
     size = int(convolution.kernel_size[0])
     both = nn.Conv2d(convolution.in_channels, convolution.out_channels, size, padding=size // 2)
-    both.weight.data = convolution.weight * scale[:, None, None, None]
-    both.bias.data = shift if convolution.bias is None else shift + scale * convolution.bias
+    both.weight = nn.Parameter(convolution.weight * scale[:, None, None, None])
+    both.bias = nn.Parameter(shift if convolution.bias is None else shift + scale * convolution.bias)
     return both
 
 
 @torch.no_grad()
-def _scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """s and t, each (channels,): in evaluation mode BatchNorm is s x + t."""
+def _scale_and_shift(norm: Any) -> tuple[Tensor, Tensor]:
+    """s and t, each (channels,): in evaluation mode a BatchNorm2d is s x + t."""
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()
     return scale, norm.bias - scale * norm.running_mean
 
@@ -158,7 +169,7 @@ def _before_pooling(gradients: Tensor, x: Tensor) -> Tensor:
     All of it goes to the largest of four values; the first of them, if several are.
     """
     windows = x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))  # (B, K, h, 2, w, 2)
-    order = torch.tensor([[4.0, 3.0], [2.0, 1.0]], device=x.device)[:, None]
+    order = torch.arange(4, 0, -1, device=x.device).view(2, 1, 2)
     rank = (windows == windows.amax(dim=(3, 5), keepdim=True)) * order
     first = rank == rank.amax(dim=(3, 5), keepdim=True)
     spread = gradients[:, :, :, :, None, :, None] * first[:, None]
@@ -175,11 +186,11 @@ def _back_through_channels(attention: SqueezeExcite, gradients: Tensor, x: Tenso
     return gradients * weights[:, None, :, None, None] + through_means[..., None, None]
 
 
-def _back_through_positions(spatial: SpatialAttention, gradients: Tensor, x: Tensor) -> Tensor:
+def _back_through_positions(spatial: SpatialAttention, turned: Tensor, gradients: Tensor, x: Tensor) -> Tensor:
     largest = x.amax(dim=1, keepdim=True)
     weights = spatial.conv(torch.cat((x.mean(dim=1, keepdim=True), largest), dim=1)).sigmoid()  # (B, 1, H, W)
     by_weights = (gradients * x[:, None]).sum(dim=2, keepdim=True)  # (B, classes, 1, H, W)
-    by_summary = _back(by_weights * (weights * (1 - weights))[:, None], _turned(spatial.conv))
+    by_summary = _back(by_weights * (weights * (1 - weights))[:, None], turned)
     by_mean, by_largest = by_summary[:, :, :1], by_summary[:, :, 1:]  # each (B, classes, 1, H, W)
     # values that are equal are 0, and go no further
     return gradients * weights[:, None] + by_mean / x.shape[1] + by_largest * (x == largest)[:, None]
