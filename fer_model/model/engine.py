@@ -16,8 +16,11 @@ from torch import Tensor
 
 from fer_model.model.export import for_engine
 from fer_model.model.folded import Folded
-from fer_model.model.gradcam import explain
+from fer_model.model.gradcam import explain, shown_method
 from fer_model.model.network import FERModel
+
+MANY = 8
+"""From so many faces on, PyTorch is at least as fast for maps of an earlier block, whose derivatives pass the last one."""
 
 
 def has_onnx_runtime() -> bool:
@@ -86,10 +89,11 @@ class Engine:
 
     def explain(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """As `gradcam.explain` with the method that is shown of this model."""
-        if self.onnx_runtime:
+        many = len(images) >= MANY and shown_method(self.model).layer in ("previous", "earlier")
+        if self.onnx_runtime and not many:
             logits, maps = self._sessions[True].run(images.numpy())
             return torch.from_numpy(logits), torch.from_numpy(maps)
-        if images.device.type != "cpu":
+        if images.device.type != "cpu" or many:
             return explain(self.model, images)
         if self._folded is None:
             self._folded = Folded(self.model)

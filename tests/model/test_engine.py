@@ -56,6 +56,16 @@ def test_an_engine_answers_as_the_network_does(model, onnx_runtime):
     assert_alike(engine.explain(images[1:2]), (logits[1:2], maps[1:2]))  # another batch, in the same session
 
 
+@needs_onnx
+def test_many_faces_have_the_same_maps(monkeypatch):
+    model = FERModel.from_pretrained(ROOT / "results" / "v3" / "models")
+    engine, images = Engine(model, True), faces(model, 1)
+    few = engine.explain(images)
+    monkeypatch.setattr("fer_model.model.engine.MANY", 2)
+    monkeypatch.setattr(engine, "_sessions", {})
+    assert_alike(engine.explain(images), few)
+
+
 def test_without_onnx_runtime_pytorch_answers(monkeypatch):
     monkeypatch.setattr("fer_model.model.engine.find_spec", lambda name: None)
     engine = Engine(FERModel(version="v1").eval())
