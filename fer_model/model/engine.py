@@ -20,7 +20,7 @@ from fer_model.model.gradcam import explain, shown_method
 from fer_model.model.network import FERModel
 
 MANY = 8
-"""From so many faces on, PyTorch is at least as fast for maps of an earlier block, whose derivatives pass the last one."""
+"""From so many faces on, PyTorch is as fast for maps of an earlier block, whose derivatives pass the last one."""
 
 
 def has_onnx_runtime() -> bool:
