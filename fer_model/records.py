@@ -24,6 +24,7 @@ class Settings(About):
 
     init: Origin | None
     teachers: NotRequired[dict[str, Any] | None]
+    votes: NotRequired[dict[str, Any]]
     version: str
     classes: int
     seed: int
@@ -53,6 +54,17 @@ class ValidationScores(TypedDict):
     validation_macro_recall: float
 
 
+class VoteScores(TypedDict):
+    """Of an epoch's validation images, beside what ten people said of them (`data.votes`).
+
+    The agreement, in [0, 1], is with the class that at least half of them chose, where there is one. The cross-entropy
+    is the mean over all images with votes, not weighted.
+    """
+
+    majority_agreement: float | None
+    cross_entropy: float
+
+
 class Epoch(TrainingScores, ValidationScores):
     """One row of a history."""
 
@@ -62,6 +74,7 @@ class Epoch(TrainingScores, ValidationScores):
     learning_rate: float
     size: int
     training_flops: float
+    validation_votes: NotRequired[VoteScores]
 
 
 class Ancestry(TypedDict):

@@ -42,7 +42,9 @@ def main() -> None:
         sums = np.zeros((len(hashes), len(columns)), dtype=np.int64)
         np.add.at(sums, place, votes)  # images of one hash share their votes
         found |= {f"{split}_hashes": hashes, f"{split}_votes": sums.astype(np.uint8)}
-        print(f"{split}: {len(faces):,} images, {len(hashes):,} hashes, {int(sums.sum()):,} votes, at most {sums.max()}")
+        print(
+            f"{split}: {len(faces):,} images, {len(hashes):,} hashes, {int(sums.sum()):,} votes, at most {sums.max()}"
+        )
     args.output.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(args.output, **found)
     print(f"written: {args.output}, {args.output.stat().st_size:,} bytes")

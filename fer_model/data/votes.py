@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -65,7 +64,7 @@ def difference_hash(images: Tensor) -> Tensor:
 
 def find_votes(images: Tensor, split: str, progress: bool = False) -> Votes:
     """The votes for faces of FER2013, uint8 (N, 1, 48, 48), of its split "train" or "test", by the nearest hash."""
-    hashes, table = _table(split)
+    hashes, table = _table(VOTES_FILE, split)
     keys = pack(difference_hash(images))
     row_of = {key.tobytes(): row for row, key in enumerate(hashes)}
     rows = torch.tensor([row_of.get(key.tobytes(), -1) for key in keys])
@@ -95,10 +94,10 @@ def _signs(keys: np.ndarray) -> Tensor:
 
 
 @cache
-def _table(split: str) -> tuple[np.ndarray, Tensor]:
+def _table(file: Path, split: str) -> tuple[np.ndarray, Tensor]:
     """Hashes uint8 (H, 18), none twice, and their votes int64 (H, 10)."""
-    with np.load(VOTES_FILE) as file:
-        return file[f"{split}_hashes"], torch.from_numpy(file[f"{split}_votes"].astype(np.int64))
+    with np.load(file) as arrays:
+        return arrays[f"{split}_hashes"], torch.from_numpy(arrays[f"{split}_votes"].astype(np.int64))
 
 
 def votes_digest() -> str:
@@ -107,6 +106,11 @@ def votes_digest() -> str:
 
 
 # What the votes say, for the classes of a model
+
+
+def with_votes(counts: Tensor, classes: int) -> Tensor:
+    """Which images have a vote for one of the first `classes` answers: bool (N,)."""
+    return counts[:, :classes].sum(dim=1) > 0
 
 
 def distribution(counts: Tensor, classes: int) -> Tensor:
@@ -128,10 +132,3 @@ def majority(counts: Tensor, classes: int) -> Tensor:
     """
     most, first = counts[:, :classes].max(dim=1)
     return torch.where((most > 0) & (2 * most >= counts.sum(dim=1)), first, -1)
-
-
-def target(counts: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """`distribution`, and the label alone where nobody chose one of the classes: float32 (N, classes)."""
-    shares = distribution(counts, classes)
-    alone = F.one_hot(labels, classes).float()
-    return torch.where(shares.sum(dim=1, keepdim=True) > 0, shares, alone)

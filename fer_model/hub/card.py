@@ -214,6 +214,8 @@ def _training(history: History, words: Any) -> str:
             for model, known in zip(told["models"], teachers(history), strict=True)
         ]
         taught = words.taught(told["share"], models)
+    if told := run.get("votes"):
+        taught += words.voted(told["share"])
     sizes = list(dict.fromkeys(row["size"] for row in epochs))
     return words.training(run, sizes, sum(row["seconds"] for row in epochs) / 60, began, taught)
 
