@@ -113,12 +113,52 @@ class ScoresByPart(Scores):
     without_twins: NotRequired[Scores | None]
 
 
+class Figure(TypedDict):
+    """A share in [0, 1] or a mean, its bootstrap 95 % interval, and the number of images."""
+
+    value: float
+    ci: list[float]
+    n: int
+
+
+class VoteMetrics(TypedDict):
+    """A network beside the votes of ten people, on test images (`evaluation.votes`).
+
+    crowd_accuracy: how often their favourite among the classes is the label.
+    majority_agreement: how often the answer is the class that at least half of them chose, where there is one.
+    clean_accuracy, disputed_accuracy: how often it is the label, where that class is the label, and where the favourite
+        of all their answers is not.
+    """
+
+    crowd_accuracy: Figure | None
+    majority_agreement: Figure | None
+    clean_accuracy: Figure | None
+    disputed_accuracy: Figure | None
+    by_certainty: list[dict[str, Any]]
+    distribution: dict[str, Any]
+
+
+class VoteSections(TypedDict):
+    """`VoteMetrics` of a network; FER+'s benchmark, and those of the best of its first six classes, if it has seven."""
+
+    votes: VoteMetrics
+    ferplus: dict[str, Any] | None
+    of_six: VoteMetrics | None
+
+
 class ViewScores(ScoresByPart):
     """The scores of the average over several views of each face, and its cost relative to one view."""
 
     views: str
     passes: int
     times_the_seconds_of_plain: float
+    six_classes: NotRequired[ScoresByPart]
+
+
+class SixOfSeven(ScoresByPart):
+    """A network of seven classes, asked for the best of six, on the images of these six."""
+
+    votes: NotRequired[VoteMetrics]
 
 
 class Metrics(ScoresByPart):
@@ -128,6 +168,9 @@ class Metrics(ScoresByPart):
     calibration: dict[str, Any]
     heat_maps: NotRequired[dict[str, dict[str, int]]]
     tta: NotRequired[ViewScores | None]
+    votes: NotRequired[VoteMetrics]
+    ferplus: NotRequired[dict[str, Any] | None]
+    six_classes: NotRequired[SixOfSeven]
     model: str
     version: str
     model_sha256: str
