@@ -8,7 +8,8 @@
 
 It prints the scores, and writes metrics.json and visualizations/ beside a folder called models, whose card it fills.
 For a Hub model they go to results/user--name, for another folder to FOLDER-evaluation, and no card is filled.
-It runs in float32. On a CPU the same machine gives the same digits.
+On FER2013 the network is also compared with ten people's votes. It runs in float32; on a CPU the same machine gives the
+same digits.
 """
 
 # the Hugging Face library `evaluate` has the same name; see fer_model/evaluation/hf_evaluate.py
@@ -104,11 +105,8 @@ def main(args: argparse.Namespace) -> Metrics | None:
     if len(model.class_names) > len(EMOTIONS):
         metrics["six_classes"] = {**measure.best_of_six(model, logits, test)}
     if seen:
-        by_crowd = votes.sections(model, answers, seen, find_votes(seen.images, "test").counts)
-        metrics |= {"votes": by_crowd["votes"], "ferplus": by_crowd["ferplus"]}
-        if by_crowd["of_six"]:
-            metrics["six_classes"]["votes"] = by_crowd["of_six"]
-        votes.plot_certainty(by_crowd["votes"], run.visualizations / "votes.png")
+        votes.add_votes(metrics, model, answers, seen)
+        votes.plot_certainty(metrics["votes"], run.visualizations / "votes.png")
     measure.draw(model, test, logits, metrics, heat_maps, history, run.visualizations)
     write_json(run.metrics_file, metrics)
     published = FERModel.from_pretrained(run.models) if run.models.is_dir() else None
@@ -138,7 +136,8 @@ def _of_all_labels(
     if len(model.class_names) == len(EMOTIONS) and args.limit is None:
         try:
             everything = cli.load_split(args, "test", accelerator, len(EMOTIONS_WITH_NEUTRAL))
-        except DataError:  # it has no neutral images
+        except DataError as error:
+            accelerator.print(f"The votes are compared without neutral images. {error}")
             return test, logits
         neutral = everything.subset((everything.labels == len(EMOTIONS)).nonzero().flatten())
         more, _ = measure.predict_all(model, neutral, accelerator)

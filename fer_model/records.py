@@ -138,14 +138,6 @@ class VoteMetrics(TypedDict):
     distribution: dict[str, Any]
 
 
-class VoteSections(TypedDict):
-    """`VoteMetrics` of a network; FER+'s benchmark, and those of the best of its first six classes, if it has seven."""
-
-    votes: VoteMetrics
-    ferplus: dict[str, Any] | None
-    of_six: VoteMetrics | None
-
-
 class ViewScores(ScoresByPart):
     """The scores of the average over several views of each face, and its cost relative to one view."""
 
@@ -169,7 +161,7 @@ class Metrics(ScoresByPart):
     heat_maps: NotRequired[dict[str, dict[str, int]]]
     tta: NotRequired[ViewScores | None]
     votes: NotRequired[VoteMetrics]
-    ferplus: NotRequired[dict[str, Any] | None]
+    ferplus: NotRequired[dict[str, Any]]
     six_classes: NotRequired[SixOfSeven]
     model: str
     version: str

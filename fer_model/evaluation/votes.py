@@ -14,12 +14,12 @@ from torch import Tensor
 
 from fer_model.data.dataset import FERData
 from fer_model.data.duplicates import blank
-from fer_model.data.votes import ANSWERS, Votes, distribution, favourites, majority, with_votes
+from fer_model.data.votes import ANSWERS, Votes, distribution, favourites, find_votes, majority, with_votes
 from fer_model.evaluation.metrics import bootstrap_interval, bootstrap_mean
 from fer_model.labels import COUNTS, EMOTIONS, EMOTIONS_WITH_NEUTRAL, class_names
 from fer_model.model.network import FERModel
 from fer_model.records import Figure as Measured
-from fer_model.records import Metrics, VoteMetrics, VoteSections
+from fer_model.records import Metrics, VoteMetrics
 
 ENOUGH = 0.95
 """Share of a test set's images that must have votes for a comparison with them."""
@@ -145,8 +145,8 @@ def _by_certainty(predicted: Tensor, labels: Tensor, counts: Tensor, classes: in
                 {
                     "votes": tenth,
                     "n": int(among.sum()),
-                    "accuracy": float((predicted == labels)[among].float().mean()),
-                    "agreement": float((predicted == favourite)[among].float().mean()),
+                    "accuracy": float((predicted == labels)[among].double().mean()),
+                    "agreement": float((predicted == favourite)[among].double().mean()),
                     "crowd_accuracy": _value(crowd_accuracy(labels[among], counts[among], classes)),
                 }
             )
@@ -218,19 +218,20 @@ def _share(hits: Tensor) -> Measured | None:
     return {"value": correct / count, "ci": bootstrap_interval(correct, count), "n": count}
 
 
-def sections(model: FERModel, logits: Tensor, faces: FERData, counts: Tensor) -> VoteSections:
-    """What metrics.json holds of the votes.
+def add_votes(metrics: Metrics, model: FERModel, logits: Tensor, faces: FERData) -> None:
+    """Add to metrics.json's content: "votes", and for seven classes "ferplus" and the votes of "six_classes".
 
     Args:
-        logits: (N, classes), the answers to `faces`, which are of all seven labels for six classes too.
-        counts: int64 (N, 10), their votes.
+        logits: (N, classes), the answers to `faces`, test images of all seven labels for six classes too.
     """
-    probabilities, labels = model.probabilities(logits), faces.labels
-    found: VoteSections = {"votes": against_votes(probabilities, labels, counts), "ferplus": None, "of_six": None}
-    if len(model.class_names) > len(EMOTIONS):
-        found["of_six"] = against_votes(model.probabilities(logits[:, : len(EMOTIONS)]), labels, counts)
-        found["ferplus"] = ferplus(probabilities, faces.usage, counts) if faces.usage else None
-    return found
+    counts = find_votes(faces.images, "test").counts
+    probabilities = model.probabilities(logits)
+    metrics["votes"] = against_votes(probabilities, faces.labels, counts)
+    if "six_classes" in metrics:
+        of_six = model.probabilities(logits[:, : len(EMOTIONS)])
+        metrics["six_classes"]["votes"] = against_votes(of_six, faces.labels, counts)
+        if faces.usage:
+            metrics["ferplus"] = ferplus(probabilities, faces.usage, counts)
 
 
 def summary(metrics: Metrics) -> str:

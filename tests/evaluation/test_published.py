@@ -27,7 +27,7 @@ def faces(fer_dataset):
 
 
 PUBLISHED = ("v1", "v2", "v3", "v3-7")
-PICTURES = {"class_scores", "confusion_matrix", "coverage", "mean_grad_cam", "reliability", "training_curves"}
+PICTURES = {"class_scores", "confusion_matrix", "coverage", "mean_grad_cam", "reliability", "training_curves", "votes"}
 
 
 @pytest.mark.parametrize("version", PUBLISHED)

@@ -144,8 +144,7 @@ def test_evaluation_compares_six_classes_with_votes_for_images_of_all_labels(vot
     assert found["majority_agreement"]["n"] == 7 * TEST_FACES, "also the neutral images"
     assert (found["clean_accuracy"]["value"], found["clean_accuracy"]["n"]) == (metrics["accuracy"], 6 * TEST_FACES)
     assert found["disputed_accuracy"] is None
-    assert metrics["ferplus"] is None
-    assert "six_classes" not in metrics
+    assert not {"ferplus", "six_classes"} & metrics.keys()
     assert (folder / "visualizations" / "votes.png").stat().st_size > 5000
     assert "ten people's favourite is the label: 100.00%" in done.stdout
     card = (folder / "models" / "README.md").read_text()
