@@ -58,7 +58,7 @@ class VoteScores(TypedDict):
     """Of an epoch's validation images, beside what ten people said of them (`data.votes`).
 
     The agreement, in [0, 1], is with the class that at least half of them chose, where there is one. The cross-entropy
-    is the mean over all images with votes, not weighted.
+    is the mean over all images with votes, not weighted and before calibration.
     """
 
     majority_agreement: float | None

@@ -46,9 +46,6 @@ class Votes:
     def __len__(self) -> int:
         return len(self.counts)
 
-    def subset(self, indices: Tensor) -> "Votes":
-        return Votes(self.counts[indices], self.distance[indices], self.nearest[indices])
-
 
 def difference_hash(images: Tensor) -> Tensor:
     """Whether each of 12 x 13 cells is brighter than its left neighbour: bool (N, 144) of uint8 (N, 1, 48, 48).
