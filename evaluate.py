@@ -8,7 +8,8 @@
 
 It prints the scores, and writes metrics.json and visualizations/ beside a folder called models, whose card it fills.
 For a Hub model they go to results/user--name, for another folder to FOLDER-evaluation, and no card is filled.
-It runs in float32. On a CPU the same machine gives the same digits.
+On FER2013 the network is also compared with ten people's votes. It runs in float32; on a CPU the same machine gives the
+same digits.
 """
 
 # the Hugging Face library `evaluate` has the same name; see fer_model/evaluation/hf_evaluate.py
@@ -17,16 +18,21 @@ import argparse
 import time
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from fer_model import cli
+from fer_model.data.dataset import FERData
 from fer_model.data.duplicates import leaked_rows
 from fer_model.data.splits import limited
-from fer_model.errors import FERError
-from fer_model.evaluation import measure
+from fer_model.data.votes import find_votes
+from fer_model.errors import DataError, FERError
+from fer_model.evaluation import measure, votes
 from fer_model.evaluation.expectations import check_expectations
 from fer_model.hub import push
 from fer_model.hub.card import write_card
+from fer_model.labels import EMOTIONS, EMOTIONS_WITH_NEUTRAL
 from fer_model.machine import environment, keep_freed_memory, share_cores
 from fer_model.model.network import FERModel
 from fer_model.model.tta import VIEWS
@@ -78,6 +84,7 @@ def main(args: argparse.Namespace) -> Metrics | None:
     logits, labels = measure.predict_all(model, test, accelerator)
     seconds = time.perf_counter() - started
     tta = measure.over_views(model, test, accelerator, args.tta, seconds, leaked) if args.tta else None
+    seen, answers = _of_all_labels(args, test, logits, model, accelerator)
     if not accelerator.is_main_process:
         return None
     heat_maps = measure.mean_heat_maps(model.to(accelerator.device), test, logits)
@@ -95,18 +102,47 @@ def main(args: argparse.Namespace) -> Metrics | None:
         "command": _command(args, accelerator.num_processes),
         "environment": environment(accelerator.device),
     }
+    if len(model.class_names) > len(EMOTIONS):
+        metrics["six_classes"] = {**measure.best_of_six(model, logits, test)}
+    if seen:
+        votes.add_votes(metrics, model, answers, seen)
+        votes.plot_certainty(metrics["votes"], run.visualizations / "votes.png")
     measure.draw(model, test, logits, metrics, heat_maps, history, run.visualizations)
     write_json(run.metrics_file, metrics)
     published = FERModel.from_pretrained(run.models) if run.models.is_dir() else None
     if published:
         write_card(run, published)
     print(measure.summary(metrics))
+    if seen:
+        print(votes.summary(metrics))
     print(f"written: {run.metrics_file}, {run.visualizations}")
     if args.push_to_hub and published:
         print(push.push_folder(run, published, args.push_to_hub, args.private))
     if args.push_results:
         print(push.push_results(source, args.revision, revision, model, metrics))
     return metrics
+
+
+def _of_all_labels(
+    args: argparse.Namespace, test: FERData, logits: Tensor, model: FERModel, accelerator: Accelerator
+) -> tuple[FERData | None, Tensor]:
+    """The test images whose votes are compared with a network, and its answers to them; None for too few votes.
+
+    People see one of six expressions in images with the label neutral, too. So these come last for six classes, if the
+    dataset has them.
+    """
+    if not votes.enough(find_votes(test.images, "test")):
+        return None, logits
+    if len(model.class_names) == len(EMOTIONS) and args.limit is None:
+        try:
+            everything = cli.load_split(args, "test", accelerator, len(EMOTIONS_WITH_NEUTRAL))
+        except DataError as error:
+            accelerator.print(f"The votes are compared without neutral images. {error}")
+            return test, logits
+        neutral = everything.subset((everything.labels == len(EMOTIONS)).nonzero().flatten())
+        more, _ = measure.predict_all(model, neutral, accelerator)
+        return test.joined(neutral), torch.cat([logits, more])
+    return test, logits
 
 
 def _check(args: argparse.Namespace, source: str, run: Run, accelerator: Accelerator) -> None:

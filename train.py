@@ -6,6 +6,7 @@
     python train.py --version v2 --limit 512 --epochs 1 --output-dir /tmp/try      # a quick try
     accelerate launch train.py --version v3 --init results/v3/models --lr 0.02 --output-dir runs/warm # warm start
     accelerate launch train.py --version v3 --teacher results/v3/models --output-dir runs/student     # distillation
+    accelerate launch train.py --version v3 --votes 0.3 --output-dir runs/crowd                       # people's votes
 
 Precision, devices and processes are set with the launcher (`accelerate launch --help`, `accelerate config`).
 Results go to results/VERSION: models/ (best weights by validation accuracy, config, card), history.json,
@@ -29,7 +30,7 @@ from fer_model.labels import COUNTS, EMOTIONS
 from fer_model.model.network import FERModel
 from fer_model.records import History
 from fer_model.runs import RESULTS, Run, folder_name
-from fer_model.training.distillation import load_teachers
+from fer_model.training.distillation import load_crowd, load_teachers
 from fer_model.training.fit import fit, make_accelerator
 from fer_model.training.losses import class_weights
 from fer_model.training.warm_start import starting_point
@@ -83,6 +84,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=0.5,
         help="share of every target (default: %(default)s)",
     )
+    parser.add_argument(
+        "--votes",
+        type=cli.share,
+        metavar="SHARE",
+        help="learn also from what ten people said of each image of FER2013 (FER+, arXiv 1608.01041), in any copy of "
+        "it: their share of every target; the label keeps what this and the teachers leave (default: none)",
+    )
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")
     again.add_argument("--overwrite", action="store_true", help="begin anew although the output folder holds a run")
@@ -100,6 +108,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> History:
     recipe = recipe_of(args)  # first, so that a mistake in it is found at once
+    if args.teacher and args.votes and args.teacher_share + args.votes > 1 + 1e-9:
+        raise TrainingError(f"--teacher-share {args.teacher_share:g} and --votes {args.votes:g} are more than all, 1.")
     output_dir = args.output_dir or RESULTS / folder_name(args.version, args.classes)
     run = Run(output_dir)
     if any(Path(teacher).resolve() == run.models.resolve() for teacher in args.teacher):
@@ -122,6 +132,7 @@ def main(args: argparse.Namespace) -> History:
             f"{model.input_size}; change that with --set size={model.input_size}, or size_at_end and share_at_end."
         )
     teachers = load_teachers(args.teacher, args.teacher_share, model.class_names)
+    crowd = load_crowd(args.votes, train, validation, args.classes, accelerator.is_main_process)
     labels = torch.cat([train.labels, validation.labels])
     weights = class_weights(labels, recipe.weight_power, args.classes)
     accelerator.print(
@@ -140,6 +151,7 @@ def main(args: argparse.Namespace) -> History:
         output_dir,
         seed=args.seed,
         teachers=teachers,
+        crowd=crowd,
         channels_last=args.channels_last,
         resume=args.resume,
         overwrite=args.overwrite,
@@ -179,7 +191,7 @@ def _command(args: argparse.Namespace, accelerator) -> str:
     launch = ["accelerate", "launch", "--num_processes", str(accelerator.num_processes)]
     launch += ["--mixed_precision", accelerator.mixed_precision]
     options = ["version", "dataset", "classes", "dataset_revision", "limit", "init", "epochs", "batch_size", "lr"]
-    options += ["seed", "threads", "output_dir", "teacher", *(["teacher_share"] if args.teacher else [])]
+    options += ["seed", "threads", "output_dir", "teacher", *(["teacher_share"] if args.teacher else []), "votes"]
     return cli.repeat([*launch, "train.py"], args, [*options, "set", "skip_corrupt", "channels_last", "compile"])
 
 

@@ -202,6 +202,7 @@ COMMANDS = (
     (research.duplicates, research.duplicates_arguments),
     (research.faithfulness, research.faithfulness_arguments),
     (research.bench, research.bench_arguments),
+    (research.votes, research.votes_arguments),
     (_recalibrate, _recalibrate_arguments),
     (_report, _report_arguments),
 )

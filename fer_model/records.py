@@ -24,6 +24,7 @@ class Settings(About):
 
     init: Origin | None
     teachers: NotRequired[dict[str, Any] | None]
+    votes: NotRequired[dict[str, Any]]
     version: str
     classes: int
     seed: int
@@ -53,6 +54,17 @@ class ValidationScores(TypedDict):
     validation_macro_recall: float
 
 
+class VoteScores(TypedDict):
+    """Of an epoch's validation images, beside what ten people said of them (`data.votes`).
+
+    The agreement, in [0, 1], is with the class that at least half of them chose, where there is one. The cross-entropy
+    is the mean over all images with votes, not weighted and before calibration.
+    """
+
+    majority_agreement: float | None
+    cross_entropy: float
+
+
 class Epoch(TrainingScores, ValidationScores):
     """One row of a history."""
 
@@ -62,6 +74,7 @@ class Epoch(TrainingScores, ValidationScores):
     learning_rate: float
     size: int
     training_flops: float
+    validation_votes: NotRequired[VoteScores]
 
 
 class Ancestry(TypedDict):
@@ -100,12 +113,44 @@ class ScoresByPart(Scores):
     without_twins: NotRequired[Scores | None]
 
 
+class Figure(TypedDict):
+    """A share in [0, 1] or a mean, its bootstrap 95 % interval, and the number of images."""
+
+    value: float
+    ci: list[float]
+    n: int
+
+
+class VoteMetrics(TypedDict):
+    """A network beside the votes of ten people, on test images (`evaluation.votes`).
+
+    crowd_accuracy: how often their favourite among the classes is the label.
+    majority_agreement: how often the answer is the class that at least half of them chose, where there is one.
+    clean_accuracy, disputed_accuracy: how often it is the label, where that class is the label, and where the favourite
+        of all their answers is not.
+    """
+
+    crowd_accuracy: Figure | None
+    majority_agreement: Figure | None
+    clean_accuracy: Figure | None
+    disputed_accuracy: Figure | None
+    by_certainty: list[dict[str, Any]]
+    distribution: dict[str, Any]
+
+
 class ViewScores(ScoresByPart):
     """The scores of the average over several views of each face, and its cost relative to one view."""
 
     views: str
     passes: int
     times_the_seconds_of_plain: float
+    six_classes: NotRequired[ScoresByPart]
+
+
+class SixOfSeven(ScoresByPart):
+    """A network of seven classes, asked for the best of six, on the images of these six."""
+
+    votes: NotRequired[VoteMetrics]
 
 
 class Metrics(ScoresByPart):
@@ -115,6 +160,9 @@ class Metrics(ScoresByPart):
     calibration: dict[str, Any]
     heat_maps: NotRequired[dict[str, dict[str, int]]]
     tta: NotRequired[ViewScores | None]
+    votes: NotRequired[VoteMetrics]
+    ferplus: NotRequired[dict[str, Any]]
+    six_classes: NotRequired[SixOfSeven]
     model: str
     version: str
     model_sha256: str

@@ -191,3 +191,32 @@ def bench(args: argparse.Namespace) -> None:
     accuracies = {version: read_json(Run(RESULTS / version).metrics_file)["accuracy"] for version in VERSIONS}
     accuracy_over_time(everything, accuracies, args.output.with_suffix(".png"))
     print(bench.summary(found), f"written: {args.output}, and the plot beside it", sep="\n")
+
+
+def votes_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dataset", default=DEFAULT_DATASET, metavar="ID_OR_PATH", help="(default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=RESULTS / "votes.json", metavar="FILE", help="(%(default)s)")
+
+
+def votes(args: argparse.Namespace) -> None:
+    """Say how far ten people agree with FER2013's labels, and how many images of a copy have their votes.
+
+        python -m fer_model votes --dataset ../shared/data/fer2013       # writes results/votes.json and votes.png
+
+    The votes are FER+'s (Barsoum et al. 2016) and come with the package. They are found by a hash of each image, in any
+    copy of FER2013 with its own pixels and its own division into training and test images.
+    """
+    from fer_model.data.fer2013 import load_fer
+    from fer_model.data.votes import find_votes, votes_digest
+    from fer_model.evaluation.votes import plot_shares, study, study_summary
+
+    found = {}
+    for split in ("train", "test"):
+        faces = load_fer(args.dataset, split, classes=len(EMOTIONS_WITH_NEUTRAL))
+        found[split] = study(faces, find_votes(faces.images, split, progress=True))
+    command = cli.repeat(["python", "-m", "fer_model", "votes"], args, ("dataset",))
+    write_json(args.output, {"command": command, "votes_sha256": votes_digest(), **found})
+    plot_shares(found["test"]["vote_shares"], args.output.with_suffix(".png"))
+    for split, part in found.items():
+        print(study_summary(split, part))
+    print(f"written: {args.output} and {args.output.with_suffix('.png')}")

@@ -32,6 +32,11 @@ class FERData(Dataset):
         usage = tuple(self.usage[i] for i in indices.tolist()) if self.usage else None
         return FERData(self.images[indices], self.labels[indices], usage)
 
+    def joined(self, other: "FERData") -> "FERData":
+        """These faces, then the other ones."""
+        usage = self.usage + other.usage if self.usage and other.usage else None
+        return FERData(torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels]), usage)
+
 
 def batches(data: FERData, batch_size: int, shuffle: bool = False) -> DataLoader:
     """Mini-batches of (images, labels, indices). Each is one tensor look-up, so there are no worker processes."""

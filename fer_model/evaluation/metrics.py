@@ -91,6 +91,14 @@ def bootstrap_interval(correct: int, count: int, seed: int = 0) -> list[float]:
     return [float(low), float(high)]
 
 
+def bootstrap_mean(values: np.ndarray, seed: int = 0) -> list[float]:
+    """The same of the mean of values (N,) of which few are distinct, such as shared hits: 0, 1/2, 1."""
+    distinct, counts = np.unique(values, return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(len(values), counts / len(values), BOOTSTRAP_RESAMPLES)
+    low, high = np.percentile(drawn @ distinct / len(values), [2.5, 97.5])
+    return [float(low), float(high)]
+
+
 def calibration_bins(confidence: np.ndarray, correct: np.ndarray) -> list[dict[str, float]]:
     """Images grouped by confidence into 15 bins of equal width, as a reliability diagram shows them.
 

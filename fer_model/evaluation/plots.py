@@ -79,6 +79,7 @@ def _train_loss_label(run: Settings) -> str:
     words += ["focal factor"] if recipe["focal"] else []
     words += ["mixed images"] if _mixes(run) else []
     words += ["teachers"] if run.get("teachers") else []
+    words += ["votes"] if run.get("votes") else []
     return f"train, with {' and '.join(words)}" if words else "train"
 
 

@@ -102,6 +102,7 @@ def render(
         test_set=test_set,
         copy_of=words.copy_of(DEFAULT_DATASET) if metrics and _is_another_copy(metrics) else "",
         calibration=words.calibration(metrics["calibration"]) if metrics and _tells(metrics) else "",
+        crowd=words.crowd(metrics["votes"], metrics) if metrics and "votes" in metrics else "",
         measured_by=_shown(metrics["command"]) if metrics else "",
         trained_by=_shown(history["run"]["command"]) if history else "",
         architecture=words.architecture(CONFIGS[version].architecture),
@@ -214,6 +215,8 @@ def _training(history: History, words: Any) -> str:
             for model, known in zip(told["models"], teachers(history), strict=True)
         ]
         taught = words.taught(told["share"], models)
+    if told := run.get("votes"):
+        taught += words.voted(told["share"])
     sizes = list(dict.fromkeys(row["size"] for row in epochs))
     return words.training(run, sizes, sum(row["seconds"] for row in epochs) / 60, began, taught)
 

@@ -33,7 +33,7 @@ def study_table(name: str, results: Path) -> dict[str, Any]:
 
 
 SECTIONS: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {
-    "summary": ("table.md", versions.summary),
+    "summary": ("summary.md", versions.summary),
     "results": ("results.md", versions.results_table),
     "unsure": ("table.md", versions.unsure_table),
     "heat maps": ("heat_maps.md", versions.empty_heat_maps),
@@ -41,6 +41,8 @@ SECTIONS: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {
     "effort": ("table.md", effort.effort_table),
     **{f"study {name}": ("study.md", partial(study_table, name)) for name in STUDIES},
     "data": ("data.md", data.data_table),
+    "votes": ("votes.md", data.votes_table),
+    "crowd": ("crowd.md", versions.crowd_table),
     "cold start": ("cold_start.md", speed.cold_start),
     "demo": ("demo.md", speed.demo_table),
     "speed": ("speed.md", speed.benchmarks),

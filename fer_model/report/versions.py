@@ -7,14 +7,14 @@ from fer_model.errors import FERError
 from fer_model.evaluation.faithfulness import RANDOM
 from fer_model.labels import EMOTIONS
 from fer_model.model.network import FERModel
-from fer_model.records import History, Metrics, Scores
+from fer_model.records import Figure, History, Metrics, Scores, VoteMetrics
 from fer_model.report.markdown import percent, table
 from fer_model.runs import Run, length, read_json, title, versions
 
 
 def summary(results: Path) -> dict[str, Any]:
     """The README's table: parameters, accuracy with its interval, PrivateTest, macro recall."""
-    head = ("", "parameters", "accuracy (95 %)", "PrivateTest", "macro recall")
+    head = ("", "parameters", "accuracy (95 %)", "PrivateTest", "macro recall", "crowd's majority")
     rows = []
     for run, metrics in _measured(results):
         model, _ = _belonging(run, metrics)
@@ -25,9 +25,74 @@ def summary(results: Path) -> dict[str, Any]:
                 _accuracy(metrics),
                 _accuracy_of(metrics["private_test"]),
                 percent(metrics["macro_recall"]),
+                _with_majority(metrics),
             )
         )
-    return {"table": table(head, rows)}
+    return {"table": table(head, rows), "people": _in_plain_words(results)}
+
+
+def crowd_table(results: Path) -> dict[str, Any]:
+    """How each version agrees with ten people; one of seven classes also by the best of six."""
+    head = ["", "crowd's majority (95 %)", "label, where both agree", "label, where the favourite is another"]
+    head += ["cross-entropy with the votes", "total variation"]
+    rows, benchmark = [], []
+    for _, metrics in _measured(results):
+        six = metrics.get("six_classes", {})
+        named = [(_title(metrics), metrics.get("votes")), (f"{_title(metrics)}, best of six", six.get("votes"))]
+        rows += [_crowd_row(name, votes) for name, votes in named if votes]
+        if found := metrics.get("ferplus"):
+            shares = {"share": percent(found["accuracy"]["value"]), "n": found["accuracy"]["n"]}
+            without = {"contempt": found["contempt"], "without": percent(found["without_contempt"]["value"])}
+            benchmark.append((_title(metrics), shares | without))
+    if rows:
+        rows += _guesses(results)
+    return {"table": rows and table(head, rows), "benchmark": benchmark}
+
+
+def _crowd_row(name: str, votes: VoteMetrics) -> tuple[str, ...]:
+    majority = votes["majority_agreement"]
+    low, high = (percent(value) for value in majority["ci"]) if majority else ("–", "–")
+    found = votes["distribution"]["model"]
+    return (
+        name,
+        f"**{_value(majority)}** ({low}–{high})",
+        _value(votes["clean_accuracy"]),
+        _value(votes["disputed_accuracy"]),
+        f"{found['cross_entropy']:.3f}",
+        f"{found['total_variation']:.3f}",
+    )
+
+
+def _guesses(results: Path) -> list[tuple[str, ...]]:
+    """The best guesses of the votes without a network, over the images of six classes."""
+    for _, metrics in _measured(results):
+        if "votes" in metrics and len(metrics["per_class"]) == len(EMOTIONS):
+            found = metrics["votes"]["distribution"]
+            named = {"the label's mean votes, six classes": "label", "one constant guess, six classes": "constant"}
+            return [
+                (name, "", "", "", f"{found[key]['cross_entropy']:.3f}", f"{found[key]['total_variation']:.3f}")
+                for name, key in named.items()
+            ]
+    return []
+
+
+def _with_majority(metrics: Metrics) -> str:
+    return _value(metrics["votes"]["majority_agreement"]) if "votes" in metrics else "–"
+
+
+def _value(figure: Figure | None) -> str:
+    return percent(figure["value"] if figure else None)
+
+
+def _in_plain_words(results: Path) -> str | None:
+    """How often ten people agree with the labels, and the newest version of six classes does."""
+    six = [m for _, m in _measured(results) if "votes" in m and len(m["per_class"]) == len(EMOTIONS)]
+    if not six or not (crowd := six[-1]["votes"]["crowd_accuracy"]):
+        return None
+    return (
+        f"Ten people agree with the label in {percent(crowd['value'], 0)} of 100 images without neutral, "
+        f"{_title(six[-1])} in {percent(six[-1]['accuracy'], 0)}."
+    )
 
 
 def results_table(results: Path) -> dict[str, Any]:

@@ -1,28 +1,43 @@
-"""Knowledge distillation: a run learns also from the probabilities of networks that were trained before.
+"""Soft targets: a run learns also from networks that were trained before, and from what ten people said.
 
-They are part of every training image's target, beside the one label that a person gave (Hinton et al. 2015,
-https://arxiv.org/abs/1503.02531). A teacher of the student's own design can still make it better (born-again networks,
-Furlanello et al. 2018, https://arxiv.org/abs/1805.04770).
+The networks' probabilities are part of every training image's target, beside the one label that a person gave:
+knowledge distillation (Hinton et al. 2015, https://arxiv.org/abs/1503.02531). A teacher of the student's own design
+can still make it better (born-again networks, Furlanello et al. 2018, https://arxiv.org/abs/1805.04770). The votes of
+a crowd (Barsoum et al. 2016, https://arxiv.org/abs/1608.01041) are one more teacher.
+
+With the shares t of the networks and v of the votes, a target is (1 - t - v) label + t networks + v votes. Smoothing
+and the focal factor change the label's part alone. The label's class weight and mixed images change all three.
 """
 
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor
 
 from fer_model.data.dataset import FERData, batches
+from fer_model.data.votes import Votes, distribution, find_votes, majority, votes_digest, with_votes
 from fer_model.errors import TrainingError
 from fer_model.evaluation.predict import EVALUATION_BATCH, predict
+from fer_model.records import VoteScores
 from fer_model.training.warm_start import Trained, load_trained
 
 
 @dataclass
 class TeacherTargets:
-    """The teachers' probabilities for every training image, float32 (N, classes), and their share of its target."""
+    """What is mixed into the label of every training image: float32 (N, classes), and its share of the target."""
 
     probabilities: Tensor
     share: float
+
+    def beside(self, other: "TeacherTargets | None") -> "TeacherTargets":
+        """Both in one, each with its own share of the target."""
+        if other is None:
+            return self
+        share = self.share + other.share
+        mean = (self.share * self.probabilities + other.share * other.probabilities) / share
+        return TeacherTargets(mean, share)
 
 
 @dataclass
@@ -71,3 +86,65 @@ def load_teachers(sources: list[str], share: float, class_names: tuple[str, ...]
                 f"name another, or add --classes {theirs}."
             )
     return Teachers(trained, share) if trained else None
+
+
+@dataclass
+class Crowd:
+    """The votes for a run's training and validation images, and their share of every target, in (0, 1]."""
+
+    train: Votes
+    validation: Votes
+    share: float
+    classes: int
+
+    def describe(self) -> dict:
+        """For the history: {"share", "sha256" of the file of votes, and how many images have votes}.
+
+        "train" and "validation" count the images with a vote for one of the model's classes, "validation_majority"
+        those of which `VoteScores.majority_agreement` tells.
+        """
+        return {
+            "share": self.share,
+            "sha256": votes_digest(),
+            "train": int(with_votes(self.train.counts, self.classes).sum()),
+            "validation": int(with_votes(self.validation.counts, self.classes).sum()),
+            "validation_majority": int((majority(self.validation.counts, self.classes) >= 0).sum()),
+        }
+
+    def targets(self, train: FERData, device: torch.device) -> TeacherTargets:
+        """Shares of the votes for the model's classes; the label alone where nobody chose one of them."""
+        voted = with_votes(self.train.counts, self.classes)[:, None]
+        labels = F.one_hot(train.labels, self.classes).float()
+        found = torch.where(voted, distribution(self.train.counts, self.classes), labels)
+        return TeacherTargets(found.to(device), self.share)
+
+    def judge(self, logits: Tensor) -> VoteScores:
+        """How well answers to the validation images agree with the crowd."""
+        counts = self.validation.counts
+        most, voted = majority(counts, self.classes), with_votes(counts, self.classes)
+        losses = F.cross_entropy(logits[voted], distribution(counts[voted], self.classes), reduction="none")
+        agrees = (logits.argmax(dim=1) == most)[most >= 0].float()
+        return {
+            "majority_agreement": float(agrees.mean()) if len(agrees) else None,
+            "cross_entropy": float(losses.mean()),
+        }
+
+
+def load_crowd(share: float | None, train: FERData, validation: FERData, classes: int, progress: bool) -> Crowd | None:
+    """The votes for a run's images, which are all of FER2013's training set; None for no share.
+
+    Raises:
+        TrainingError: fewer than half of the images of either part have votes.
+    """
+    if share is None:
+        return None
+    learned, held_back = (find_votes(data.images, "train", progress) for data in (train, validation))
+    crowd = Crowd(learned, held_back, share, classes)
+    for name, votes in (("training", crowd.train), ("validation", crowd.validation)):
+        voted = int(with_votes(votes.counts, classes).sum())
+        if 2 * voted < len(votes):
+            raise TrainingError(
+                f"Only {voted:,} of {len(votes):,} {name} images have votes, which are for FER2013's training set; "
+                "name a copy of it with --dataset, or leave out --votes."
+            )
+    return crowd

@@ -27,7 +27,7 @@ from fer_model.training.checkpoints import (
     save_checkpoint,
     save_model,
 )
-from fer_model.training.distillation import Teachers
+from fer_model.training.distillation import Crowd, Teachers
 from fer_model.training.history import HEADER, Progress, history_of, row_of, settings_of, write_history
 from fer_model.training.leakage import check_validation
 from fer_model.training.losses import weighted_cross_entropy
@@ -70,6 +70,7 @@ def fit(
     seed: int,
     about: About,
     teachers: Teachers | None = None,
+    crowd: Crowd | None = None,
     channels_last: bool = False,
     resume: bool = False,
     overwrite: bool = False,
@@ -86,12 +87,13 @@ def fit(
         about: where the images come from, for the history's "run" entry: {"command", "dataset",
             "dataset_revision", "limit"}, as train.py's arguments of these names.
         teachers: networks whose answers are part of the targets.
+        crowd: people whose votes are. Each epoch then also tells how well it agrees with them (`VoteScores`).
         resume: go on from the last checkpoint in `output_dir`, if there is one.
         overwrite: begin anew although `output_dir` holds a run with checkpoints.
 
     Returns:
         The history (`runs.History`). Its training loss is the recipe's, with label smoothing, focal factor, mixed
-        images and teachers if it has them. Its validation loss is the weighted cross-entropy alone. The training
+        images, teachers and votes if it has them. Its validation loss is the weighted cross-entropy alone. The training
         accuracy is over images as they were shown; of mixed ones it counts the first label. The learning rate is the
         one at the epoch's end.
 
@@ -111,6 +113,7 @@ def fit(
         seed=seed,
         about=about,
         teachers=teachers,
+        crowd=crowd,
         channels_last=channels_last,
     )
     taught_by = [teacher.earlier for teacher in teachers.trained] if teachers else []
@@ -138,6 +141,8 @@ def fit(
     average = make_average(bare, recipe)
     kept, best = (average.module, average.module) if average else (model, bare)
     taught = teachers.ask(train, accelerator, memory_format) if teachers else None
+    if crowd:
+        taught = crowd.targets(train, accelerator.device).beside(taught)
     progress = Progress(recipe)
 
     def keep(logits: Tensor, labels: Tensor) -> None:
@@ -184,6 +189,8 @@ def fit(
             # a backward pass costs two forward ones
             "training_flops": 3 * flops[size] * len(train),
         }
+        if crowd:
+            row["validation_votes"] = crowd.judge(logits)
         _require_finite(row)
         progress.epochs.append(row)
         # first, for it replaces the only record of the weights that this run may have begun with in the same folder

@@ -9,7 +9,7 @@ from fer_model.data.dataset import FERData, fingerprint
 from fer_model.machine import environment
 from fer_model.records import About, Ancestry, Epoch, History, Settings
 from fer_model.runs import Run, write_json
-from fer_model.training.distillation import Teachers
+from fer_model.training.distillation import Crowd, Teachers
 from fer_model.training.warm_start import Start
 
 HEADER = (
@@ -86,12 +86,13 @@ def settings_of(
     seed: int,
     about: About,
     teachers: Teachers | None,
+    crowd: Crowd | None,
     channels_last: bool,
 ) -> Settings:
     """The entry "run" of a history. A resumed run must have the same."""
     # the number of epochs may change when a run is resumed, unless the schedule stretches over them
     stretches = recipe.cosine or recipe.share_at_end
-    return {
+    settings: Settings = {
         **about,
         "init": start.init,
         "teachers": teachers.describe() if teachers else None,
@@ -108,6 +109,9 @@ def settings_of(
         "channels_last": channels_last,
         "environment": environment(accelerator.device),
     }
+    if crowd:
+        settings["votes"] = crowd.describe()
+    return settings
 
 
 def row_of(epoch: Epoch) -> str:
