@@ -3,9 +3,11 @@
     python evaluate.py --version v2 --dataset ../shared/data/fer2013
     python evaluate.py --model user/name                       # a model on the Hub
     python evaluate.py --model user/name --push-results        # and write its figures into its card there
+    python evaluate.py --version v3 --dataset my_photos/ --output-dir runs/mine --skip-unknown-classes
     python evaluate.py --model results/v2/models               # a folder; of seven classes results/v2-7/models
     accelerate launch --multi_gpu --num_processes 4 evaluate.py --version v2
 
+my_photos/ holds a folder for each class, such as my_photos/happy; without splits, all of it is tested on.
 It prints the scores, and writes metrics.json and visualizations/ beside a folder called models, whose card it fills.
 For a Hub model they go to results/user--name, for another folder to FOLDER-evaluation, and no card is filled.
 It runs in float32. On a CPU the same machine gives the same digits.
@@ -84,6 +86,7 @@ def main(args: argparse.Namespace) -> Metrics | None:
     scores = measure.measure(model.probabilities(logits), labels, test.usage, leaked)
     metrics: Metrics = {
         **scores,
+        **measure.coverage(scores, test),
         "expectations": check_expectations(scores, history),
         "calibration": measure.calibration(model, logits, labels),
         "heat_maps": {"recognised": heat_maps.images, "empty": heat_maps.empty},
@@ -130,7 +133,7 @@ def _command(args: argparse.Namespace, processes: int) -> str:
     launcher = ["python"] if processes == 1 else ["accelerate", "launch", "--num_processes", str(processes)]
     which = "model" if args.model else "version"
     options = (which, "revision", "dataset", "dataset_revision", "tta", "limit", "output_dir", "skip_corrupt")
-    return cli.repeat([*launcher, "evaluate.py"], args, options)
+    return cli.repeat([*launcher, "evaluate.py"], args, (*options, "skip_unknown_classes"))
 
 
 if __name__ == "__main__":
