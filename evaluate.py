@@ -3,9 +3,11 @@
     python evaluate.py --version v2 --dataset ../shared/data/fer2013
     python evaluate.py --model user/name                       # a model on the Hub
     python evaluate.py --model user/name --push-results        # and write its figures into its card there
+    python evaluate.py --version v3 --dataset my_photos/ --output-dir runs/mine --skip-unknown-classes
     python evaluate.py --model results/v2/models               # a folder; of seven classes results/v2-7/models
     accelerate launch --multi_gpu --num_processes 4 evaluate.py --version v2
 
+my_photos/ holds a folder for each class, such as my_photos/happy; without splits, all of it is tested on.
 It prints the scores, and writes metrics.json and visualizations/ beside a folder called models, whose card it fills.
 For a Hub model they go to results/user--name, for another folder to FOLDER-evaluation, and no card is filled.
 On FER2013 the network is also compared with ten people's votes. It runs in float32; on a CPU the same machine gives the
@@ -27,7 +29,7 @@ from fer_model.data.dataset import FERData
 from fer_model.data.duplicates import leaked_rows
 from fer_model.data.splits import limited
 from fer_model.data.votes import find_votes
-from fer_model.errors import DataError, FERError
+from fer_model.errors import FERError
 from fer_model.evaluation import measure, votes
 from fer_model.evaluation.expectations import check_expectations
 from fer_model.hub import push
@@ -91,6 +93,7 @@ def main(args: argparse.Namespace) -> Metrics | None:
     scores = measure.measure(model.probabilities(logits), labels, test.usage, leaked)
     metrics: Metrics = {
         **scores,
+        **measure.coverage(scores, test),
         "expectations": check_expectations(scores, history),
         "calibration": measure.calibration(model, logits, labels),
         "heat_maps": {"recognised": heat_maps.images, "empty": heat_maps.empty},
@@ -134,14 +137,12 @@ def _of_all_labels(
     if not votes.enough(find_votes(test.images, "test")):
         return None, logits
     if len(model.class_names) == len(EMOTIONS) and args.limit is None:
-        try:
-            everything = cli.load_split(args, "test", accelerator, len(EMOTIONS_WITH_NEUTRAL))
-        except DataError as error:
-            accelerator.print(f"The votes are compared without neutral images. {error}")
-            return test, logits
+        everything = cli.load_split(args, "test", accelerator, len(EMOTIONS_WITH_NEUTRAL))
         neutral = everything.subset((everything.labels == len(EMOTIONS)).nonzero().flatten())
-        more, _ = measure.predict_all(model, neutral, accelerator)
-        return test.joined(neutral), torch.cat([logits, more])
+        if len(neutral):
+            more, _ = measure.predict_all(model, neutral, accelerator)
+            return test.joined(neutral), torch.cat([logits, more])
+        accelerator.print("The dataset holds no neutral images, so votes are compared without them.")
     return test, logits
 
 
@@ -166,7 +167,7 @@ def _command(args: argparse.Namespace, processes: int) -> str:
     launcher = ["python"] if processes == 1 else ["accelerate", "launch", "--num_processes", str(processes)]
     which = "model" if args.model else "version"
     options = (which, "revision", "dataset", "dataset_revision", "tta", "limit", "output_dir", "skip_corrupt")
-    return cli.repeat([*launcher, "evaluate.py"], args, options)
+    return cli.repeat([*launcher, "evaluate.py"], args, (*options, "skip_unknown_classes"))
 
 
 if __name__ == "__main__":

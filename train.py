@@ -192,7 +192,8 @@ def _command(args: argparse.Namespace, accelerator) -> str:
     launch += ["--mixed_precision", accelerator.mixed_precision]
     options = ["version", "dataset", "classes", "dataset_revision", "limit", "init", "epochs", "batch_size", "lr"]
     options += ["seed", "threads", "output_dir", "teacher", *(["teacher_share"] if args.teacher else []), "votes"]
-    return cli.repeat([*launch, "train.py"], args, [*options, "set", "skip_corrupt", "channels_last", "compile"])
+    options += ["set", "skip_corrupt", "skip_unknown_classes", "channels_last", "compile"]
+    return cli.repeat([*launch, "train.py"], args, options)
 
 
 if __name__ == "__main__":

@@ -36,10 +36,14 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
         "--dataset",
         default=DEFAULT_DATASET,
         metavar="ID_OR_PATH",
-        help="Hub id, folder (parquet, WebDataset, images by class) or Kaggle's fer2013.csv (default: %(default)s)",
+        help="Hub id, folder (parquet, WebDataset, images in a folder for each class) or Kaggle's fer2013.csv "
+        "(default: %(default)s)",
     )
     parser.add_argument("--dataset-revision", metavar="REV", help="branch, tag or commit of a Hub dataset")
     parser.add_argument("--skip-corrupt", action="store_true", help="leave unreadable images out instead of stopping")
+    parser.add_argument(
+        "--skip-unknown-classes", action="store_true", help="leave images of unknown classes out instead of stopping"
+    )
 
 
 def add_push_arguments(parser: argparse.ArgumentParser, what: str) -> None:
@@ -59,6 +63,7 @@ def load_split(args: argparse.Namespace, split: str, accelerator: "Accelerator",
             split,
             revision=args.dataset_revision,
             skip_corrupt=args.skip_corrupt,
+            skip_unknown=args.skip_unknown_classes,
             progress=accelerator.is_main_process,
             classes=classes,
         )

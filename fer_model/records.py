@@ -156,6 +156,8 @@ class SixOfSeven(ScoresByPart):
 class Metrics(ScoresByPart):
     """metrics.json, as evaluate.py writes it. Older files lack some entries."""
 
+    classes_present: NotRequired[list[str]]
+    skipped: NotRequired[dict[str, int]]
     expectations: dict[str, dict[str, Any]] | None
     calibration: dict[str, Any]
     heat_maps: NotRequired[dict[str, dict[str, int]]]

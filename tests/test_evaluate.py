@@ -10,6 +10,7 @@ import pytest
 from fer_model.labels import EMOTIONS
 from helpers.scripts import python
 from helpers.small_run import TEST_FACES
+from helpers.synthetic import draw_faces, encode
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,34 @@ def test_ten_crops_are_reported_apart_and_with_what_they_cost(measured, dataset,
     assert "ten-crop views" in with_crops.stdout
     assert "ten-crop views" not in plain.stdout
     assert "ten-crop views of each face, 10 times the work" in (copy / "models" / "README.md").read_text()
+
+
+def test_other_data_is_measured_on_the_classes_that_it_has(measured, tmp_path):
+    folder = shutil.copytree(measured[0], tmp_path / "v1")
+    names = ("surprise", "happy", "sad", "bored", "neutral")  # classes 1 to 5, in folders without splits
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "classnames.txt").write_text("\n".join(names))
+    for number, name in enumerate(names, 1):
+        (tmp_path / "mine" / str(number)).mkdir()
+        for copy, (_, pixels) in enumerate(draw_faces(2, classes=("angry" if name == "bored" else name,))):
+            (tmp_path / "mine" / str(number) / f"{copy}.png").write_bytes(encode(pixels))
+    options = ["--model", folder / "models", "--dataset", tmp_path / "mine"]
+    refused = python("evaluate.py", *options, check=False)
+    assert (refused.returncode, "--skip-unknown-classes" in refused.stderr) == (2, True)
+    done = python("evaluate.py", *options, "--skip-unknown-classes")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    present = ["happiness", "surprise", "sadness"]
+    assert (metrics["n"], metrics["classes_present"]) == (6, present)
+    assert metrics["skipped"] == {"bored": 2, "neutral": 2}
+    recall = [metrics["per_class"][name]["recall"] for name in present]
+    assert metrics["macro_recall"] == pytest.approx(sum(recall) / 3)
+    assert metrics["expectations"] is None
+    assert metrics["command"].endswith("--skip-unknown-classes")
+    assert "classes present: happiness, surprise, sadness; the means are over these" in done.stdout
+    assert "left out: 2 bored, 2 neutral" in done.stdout
+    card = (folder / "models" / "README.md").read_text()
+    assert "There were images of happiness, surprise, sadness only; the means are over these classes." in card
+    assert "Images of other classes were left out: 2 bored, 2 neutral." in card
 
 
 def test_help_teaches():

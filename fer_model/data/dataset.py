@@ -1,7 +1,7 @@
 """Labelled faces, their mini-batches, and their fingerprint."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -14,11 +14,13 @@ class FERData(Dataset):
 
     images: uint8 (N, 1, 48, 48), values in [0, 255]. labels: int64 (N,), indices of `EMOTIONS_WITH_NEUTRAL`.
     usage: FER2013's own split name of each row ("Training", "PublicTest", "PrivateTest"), if the dataset has it.
+    left_out: how many images of other classes the dataset holds, by their names.
     """
 
     images: Tensor
     labels: Tensor
     usage: tuple[str, ...] | None = None
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -30,12 +32,13 @@ class FERData(Dataset):
 
     def subset(self, indices: Tensor) -> "FERData":
         usage = tuple(self.usage[i] for i in indices.tolist()) if self.usage else None
-        return FERData(self.images[indices], self.labels[indices], usage)
+        return FERData(self.images[indices], self.labels[indices], usage, self.left_out)
 
     def joined(self, other: "FERData") -> "FERData":
         """These faces, then the other ones."""
         usage = self.usage + other.usage if self.usage and other.usage else None
-        return FERData(torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels]), usage)
+        images, labels = torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels])
+        return FERData(images, labels, usage, self.left_out)
 
 
 def batches(data: FERData, batch_size: int, shuffle: bool = False) -> DataLoader:

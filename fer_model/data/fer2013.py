@@ -5,30 +5,22 @@ or `icml_face_data.csv`. It must hold an image and a label.
 """
 
 import logging
-from collections import Counter
 from pathlib import Path
 
 import datasets
 import torch
-from huggingface_hub import constants, hf_hub_download
-from huggingface_hub.errors import RemoteEntryNotFoundError
 
 from fer_model.configs import DEFAULT_DATASET
+from fer_model.data.classes import class_words, require_classes, targets_of
 from fer_model.data.dataset import FERData
 from fer_model.data.decoding import decode
+from fer_model.data.folders import UNSPLIT, image_folder
 from fer_model.errors import DataError
 from fer_model.hub.errors import explain, known_reason
-from fer_model.labels import COUNTS, DROPPED, EMOTIONS, LABEL2ID, canonical_name, class_names
+from fer_model.labels import EMOTIONS, class_names
 
 IMAGE_COLUMNS = ("image", "jpg", "png", "webp", "jpeg", "img", "img_bytes", "pixels")
 LABEL_COLUMNS = ("label", "labels", "cls", "emotion", "emotions", "class", "expression")
-
-# datasets whose labels are bare numbers, and the documented meaning of those numbers
-KNOWN_NAMES = {
-    DEFAULT_DATASET: ("angry", "disgusted", "fearful", "happy", "neutral", "sad", "surprised"),
-}
-# `emotion` in Kaggle's CSV files; Goodfellow et al. 2013, https://arxiv.org/abs/1307.0414
-KAGGLE_NAMES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
 SPLIT_NAMES = {
     "train": ("train", "training"),
@@ -48,6 +40,7 @@ def load_fer(
     *,
     revision: str | None = None,
     skip_corrupt: bool = False,
+    skip_unknown: bool = False,
     progress: bool = True,
     classes: int = len(EMOTIONS),
 ) -> FERData:
@@ -57,6 +50,7 @@ def load_fer(
         dataset: a Hub id, a folder, or a CSV file.
         revision: branch, tag or commit of a Hub dataset.
         skip_corrupt: log unreadable images and leave them out, instead of stopping.
+        skip_unknown: log images of unknown classes and leave them out, instead of stopping.
         progress: show a progress bar while decoding.
         classes: 6, or 7 to keep neutral faces too, with the label 6.
 
@@ -70,17 +64,18 @@ def load_fer(
     image_column = _find_column(rows, "image", IMAGE_COLUMNS, datasets.Image, dataset)
     label_column = _find_column(rows, "label", LABEL_COLUMNS, datasets.ClassLabel, dataset)
     usage_column = _usage_column(rows)
-    names = _class_names(rows, label_column, image_column, dataset, revision)
-    targets, kept = _targets(rows[label_column], names, dataset, wanted)
-    _require_all_classes(targets, split, dataset, wanted)
+    words = class_words(rows, label_column, image_column, dataset, revision)
+    targets, kept, left_out = targets_of(words, dataset, wanted, skip_unknown)
+    require_classes(targets, split, dataset, wanted)
     images, readable = decode(rows, kept, image_column, dataset, split, skip_corrupt, progress)
     labels = torch.tensor([targets[i] for i in readable])
-    _require_all_classes(labels.tolist(), split, dataset, wanted)
+    if len(readable) < len(kept):
+        require_classes(labels.tolist(), split, dataset, wanted)
     usage = None
     if usage_column:
         values = list(rows[usage_column])
         usage = tuple(str(values[kept[i]]) for i in readable)
-    counts = torch.bincount(labels).tolist()
+    counts = torch.bincount(labels, minlength=classes).tolist()
     log.info(
         "%s, %s: %s images (%s)",
         dataset,
@@ -88,7 +83,7 @@ def load_fer(
         f"{len(labels):,}",
         ", ".join(f"{n:,} {name}" for name, n in zip(wanted, counts, strict=True)),
     )
-    return FERData(images, labels, usage)
+    return FERData(images, labels, usage, left_out)
 
 
 # Finding the rows
@@ -109,6 +104,8 @@ def _load(dataset: str, revision: str | None) -> datasets.DatasetDict:
             rows = datasets.load_dataset("csv", data_files=str(csv_file), split="train")
             rows = rows.rename_columns({name: name.strip() for name in rows.column_names if name != name.strip()})
             return datasets.DatasetDict(train=rows)
+        if found := image_folder(path):
+            return found
         if looks_local:
             loaded = datasets.load_dataset(str(path), cache_dir=_cache_for(path))
         else:
@@ -163,6 +160,9 @@ def _select_split(loaded: datasets.DatasetDict, split: str, dataset: str) -> dat
     for name in loaded:
         if name.lower() in SPLIT_NAMES[split]:
             return loaded[name]
+    if UNSPLIT in loaded:
+        log.warning("%s has no splits: all its images are taken as the %s images", dataset, split)
+        return loaded[UNSPLIT]
     found = ", ".join(f"{name!r}" for name in loaded) or "none"
     raise DataError(
         f"The dataset {dataset!r} has no {split!r} split (found: {found}); "
@@ -187,99 +187,3 @@ def _find_column(rows: datasets.Dataset, role: str, usual: tuple[str, ...], feat
         f"The dataset {dataset!r} has no {role} column (found: {', '.join(rows.column_names)}); "
         f"rename it to one of {', '.join(usual[:4])}."
     )
-
-
-def _class_names(
-    rows: datasets.Dataset, label_column: str, image_column: str, dataset: str, revision: str | None
-) -> tuple[str, ...] | None:
-    """What the numbers in the label column mean; None where the column holds names."""
-    feature = rows.features[label_column]
-    if isinstance(feature, datasets.ClassLabel):
-        return tuple(feature.names)
-    dtype = str(getattr(feature, "dtype", ""))
-    if dtype in ("string", "large_string"):
-        return None
-    if not dtype.startswith(("int", "uint")):
-        raise DataError(
-            f"The label column {label_column!r} of the dataset {dataset!r} holds {feature}; expected class names or "
-            "whole numbers (in a CSV file, one missing number turns all of them into fractions)."
-        )
-    names = _classnames_file(dataset, revision) or KNOWN_NAMES.get(dataset)
-    if names is None and image_column == "pixels" and label_column == "emotion":
-        names = KAGGLE_NAMES
-    if names is None:
-        raise DataError(
-            f"The labels of the dataset {dataset!r} are numbers without names; "
-            "put a file classnames.txt with one class name a line beside its README."
-        )
-    return names
-
-
-def _classnames_file(dataset: str, revision: str | None) -> tuple[str, ...] | None:
-    path = Path(dataset).expanduser() / "classnames.txt"
-    if not path.is_file():
-        if Path(dataset).expanduser().exists() or dataset.count("/") != 1:
-            return None
-        try:
-            path = Path(hf_hub_download(dataset, "classnames.txt", repo_type="dataset", revision=revision))
-        except RemoteEntryNotFoundError:
-            return None
-        except Exception as error:  # see hub/errors
-            if constants.HF_HUB_OFFLINE:  # not in the cache; the known names may do
-                return None
-            raise DataError(
-                f"classnames.txt of the dataset {dataset!r} could not be read: {explain(error)}."
-            ) from error
-    return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-
-
-def _targets(
-    values: list, names: tuple[str, ...] | None, dataset: str, wanted: tuple[str, ...]
-) -> tuple[list[int], list[int]]:
-    """Class index of every row of a `wanted` class, and those rows' positions. Other rows are left out."""
-    targets, kept = [], []
-    dropped: Counter[str] = Counter()
-    resolved: dict = {}
-    for position, value in enumerate(values):
-        if value not in resolved:
-            resolved[value] = _resolve(value, names, position, dataset)
-        name = resolved[value]
-        if name not in wanted:
-            dropped[name] += 1
-        else:
-            targets.append(LABEL2ID[name])
-            kept.append(position)
-    if dropped:
-        log.info("%s: left out %s", dataset, ", ".join(f"{n:,} {name}" for name, n in dropped.items()))
-    return targets, kept
-
-
-def _resolve(value, names: tuple[str, ...] | None, row: int, dataset: str) -> str:
-    if names is None:
-        word = value
-    elif isinstance(value, int) and 0 <= value < len(names):
-        word = names[value]
-    else:
-        raise DataError(
-            f"Row {row} of the dataset {dataset!r} has the label {value!r}; expected 0 to {len(names) - 1} "
-            f"({', '.join(names)})."
-        )
-    name = canonical_name(word) if isinstance(word, str) else None
-    if name is None:
-        raise DataError(
-            f"The dataset {dataset!r} has a class {word!r} (row {row}) that is none of "
-            f"{', '.join(EMOTIONS + DROPPED)} nor a usual name for one; rename it."
-        )
-    return name
-
-
-def _require_all_classes(targets: list[int], split: str, dataset: str, wanted: tuple[str, ...]) -> None:
-    missing = [name for index, name in enumerate(wanted) if index not in set(targets)]
-    if missing:
-        found = Counter(wanted[t] for t in targets)
-        number = COUNTS[len(wanted)]
-        raise DataError(
-            f"The {split} split of the dataset {dataset!r} has no image of {', '.join(missing)} "
-            f"(found: {', '.join(f'{n:,} {name}' for name, n in found.items()) or f'none of the {number} classes'}); "
-            f"each of the {number} is needed, so use a complete copy."
-        )

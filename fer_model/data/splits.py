@@ -83,8 +83,9 @@ def limited(data: FERData, limit: int | None, seed: int) -> FERData:
         _, chosen = stratified_split(data.labels, wanted / len(data), seed)
         if len(chosen) <= limit:
             break
-    counts = torch.bincount(data.labels)
-    if int(torch.bincount(data.labels[chosen], minlength=len(counts)).min()) < 2:
+    present = data.labels.unique()
+    counts = torch.bincount(data.labels)[present]
+    if int(torch.bincount(data.labels[chosen], minlength=len(EMOTIONS_WITH_NEUTRAL))[present].min()) < 2:
         # round(n * fraction) >= 2 for the rarest class
         needed = math.ceil(2 * len(data) / int(counts.min()))
         raise DataError(

@@ -22,7 +22,7 @@ from fer_model.demo.privacy import forget
 from fer_model.errors import ImageError
 from fer_model.images import shrunk
 from fer_model.inference.drawing import draw_boxes, overlay
-from fer_model.inference.pipeline import Place, Result
+from fer_model.inference.pipeline import Result
 from fer_model.labels import COUNTS, NEUTRAL
 from fer_model.runs import Run
 
@@ -120,7 +120,7 @@ def endpoints(network: Network, jobs: Jobs) -> None:
         if not result.faces:
             return {"message": result.message, "versions": {}}
         face = result.faces[0]
-        answers = network.recognise_by_all(result.image, Place(face.box, face.score, face.tilt))
+        answers = network.recognise_by_all(result.image, face.place)
         return {
             "message": result.message,
             "versions": {

@@ -139,6 +139,13 @@ def mean_heat_maps(model: FERModel, faces: FERData, logits: Tensor) -> MeanHeatM
     return found
 
 
+def coverage(scores: Scores, test: FERData) -> dict:
+    """What metrics.json says of the classes: those present, where some are missing; what was left out, by name."""
+    present = [name for name, of_class in scores["per_class"].items() if of_class["support"]]
+    found: dict = {"classes_present": present} if len(present) < len(scores["per_class"]) else {}
+    return found | ({"skipped": test.left_out} if test.left_out else {})
+
+
 def over_views(
     model: FERModel,
     test: FERData,
@@ -189,6 +196,10 @@ def summary(metrics: Metrics) -> str:
                 f"{name}: {part['n']:,} images, accuracy {part['accuracy']:.2%} (95 % {low:.2%} to {high:.2%}), "
                 f"macro recall {part['macro_recall']:.2%}, macro F1 {part['macro_f1']:.2%}, ECE {part['ece']:.3f}"
             )
+    if "classes_present" in metrics:
+        lines.append(f"classes present: {', '.join(metrics['classes_present'])}; the means are over these")
+    if "skipped" in metrics:
+        lines.append("left out: " + ", ".join(f"{count:,} {name}" for name, count in metrics["skipped"].items()))
     columns = " ".join(emotion[:4] for emotion in metrics["per_class"])
     lines.append(f"\n{'':<10} {'precision':>9} {'recall':>9} {'F1':>9} {'support':>9}   predicted: {columns}")
     for row, (emotion, scores) in zip(metrics["confusion_matrix"], metrics["per_class"].items(), strict=True):
@@ -197,7 +208,12 @@ def summary(metrics: Metrics) -> str:
             f"{scores['support']:>9,}              {' '.join(f'{count:>4}' for count in row)}"
         )
     if metrics["expectations"] is None:
-        lines.append("\nthe five expectations of V2's design are about six classes and do not apply to seven")
+        reason = (
+            "images of all classes and do not apply"
+            if "classes_present" in metrics
+            else "six classes and do not apply to seven"
+        )
+        lines.append(f"\nthe five expectations of V2's design are about {reason}")
         return "\n".join(lines)
     lines.append("\nthe five expectations of V2's design:")
     for expectation in metrics["expectations"].values():

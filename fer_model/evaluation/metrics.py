@@ -17,7 +17,7 @@ class FERMetric(hf_evaluate.Metric):
     to 1, and labels (N,). It returns a dict of plain Python numbers (`runs.Scores`):
 
     - `n`; `accuracy`; `accuracy_ci`, its bootstrap 95 % interval [low, high];
-    - `macro_recall`, `macro_f1`: means over the classes; `ece`: see `calibration_error`;
+    - `macro_recall`, `macro_f1`: means over the classes that have images; `ece`: see `calibration_error`;
     - `per_class`: {name: {precision, recall, f1, support}}, 0 where a ratio has no denominator;
     - `confusion_matrix`: counts, rows true, columns predicted, both in class order.
     """
@@ -46,12 +46,13 @@ class FERMetric(hf_evaluate.Metric):
         confusion = confusion_matrix(labels, predicted, probabilities.shape[1])
         correct = predicted == labels
         per_class = class_scores(confusion)
+        present = [scores for scores in per_class.values() if scores["support"]]
         return {
             "n": len(labels),
             "accuracy": float(correct.mean()),
             "accuracy_ci": bootstrap_interval(int(correct.sum()), len(labels)),
-            "macro_recall": float(np.mean([scores["recall"] for scores in per_class.values()])),
-            "macro_f1": float(np.mean([scores["f1"] for scores in per_class.values()])),
+            "macro_recall": float(np.mean([scores["recall"] for scores in present])),
+            "macro_f1": float(np.mean([scores["f1"] for scores in present])),
             "ece": calibration_error(probabilities.max(axis=1), correct),
             "per_class": per_class,
             "confusion_matrix": confusion.tolist(),

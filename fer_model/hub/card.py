@@ -103,6 +103,7 @@ def render(
         copy_of=words.copy_of(DEFAULT_DATASET) if metrics and _is_another_copy(metrics) else "",
         calibration=words.calibration(metrics["calibration"]) if metrics and _tells(metrics) else "",
         crowd=words.crowd(metrics["votes"], metrics) if metrics and "votes" in metrics else "",
+        classes=words.classes(metrics) if metrics else "",
         measured_by=_shown(metrics["command"]) if metrics else "",
         trained_by=_shown(history["run"]["command"]) if history else "",
         architecture=words.architecture(CONFIGS[version].architecture),

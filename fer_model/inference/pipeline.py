@@ -5,7 +5,7 @@ result = pipeline("photo.jpg")
 print(result.message, [(face.box, face.label, face.probabilities) for face in result.faces])
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from PIL import Image
 
 from fer_model.images import ImageSource, open_image
 from fer_model.inference.detector import SMALL_IMAGE, Box, crop_face, shared_detector
+from fer_model.inference.guards import look
 from fer_model.labels import LABEL2ID
 from fer_model.model.engine import Engine
 from fer_model.model.network import FERModel
@@ -27,6 +28,22 @@ NO_FACE = (
     "if the whole picture is a face, say so."
 )
 
+NOT_SEEN = "No upright face can be made out here."
+"""The doubt of a place whose crop the detector does not take for a face, however it is turned."""
+
+LYING = "The face seems to lie on its side or to stand on its head."
+"""The doubt of a place that would be turned upright, had `level_eyes` not been switched off."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a photo a face is, in the terms of `Face`."""
+
+    box: Box
+    score: float | None
+    tilt: float
+    doubt: str = ""
+
 
 @dataclass(frozen=True)
 class Face:
@@ -38,8 +55,9 @@ class Face:
     crop: the square that was cut out, RGB.
     pixels: what the network saw, uint8 (48, 48), before it was resized to S x S, the model's `input_size`.
     heat_maps: one for every class, in class order, float32 (classes, S, S) in [0, 1]; None if not asked for.
-    unsure: the highest probability is below the model's threshold, so the answer may well be wrong.
+    unsure: the highest probability is below the model's threshold, or there is a doubt: the answer may well be wrong.
     tilt: degrees by which the face is turned clockwise in the photo. Its crop is turned back by as many.
+    doubt: why the crop may show no upright face; empty where it does.
     """
 
     box: Box
@@ -50,6 +68,12 @@ class Face:
     heat_maps: np.ndarray | None = None
     unsure: bool = False
     tilt: float = 0.0
+    doubt: str = ""
+
+    @property
+    def place(self) -> Place:
+        """Where it is, for another network's answer to the same crop."""
+        return Place(self.box, self.score, self.tilt, self.doubt)
 
     @property
     def label(self) -> str:
@@ -78,17 +102,8 @@ class Face:
         """What the model makes of this face, for people."""
         share = f"{self.probabilities[self.label]:.0%}"
         if self.unsure:
-            return f"The model is unsure: its best guess is {self.label}, at {share}."
+            return f"{self.doubt} The model is unsure: its best guess is {self.label}, at {share}.".lstrip()
         return f"The expression looks like {self.label} ({share})."
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where in a photo a face is, in the terms of `Face`."""
-
-    box: Box
-    score: float | None
-    tilt: float
 
 
 @dataclass(frozen=True)
@@ -138,7 +153,7 @@ class FERPipeline:
             image: a path, the bytes of a file, a PIL image, or an RGB array (see `images.open_image`).
             whole_picture: take the image as a face crop and do not search it. An image of at most 96 x 96 pixels is
                 always taken so.
-            level_eyes: turn each face upright before it is shown to the network.
+            level_eyes: turn each face upright before it is shown to the network. Without, one that lies is doubted.
             heat_maps: also compute every class's map (`gradcam.shown_method`). Without, an answer takes less time.
 
         Returns:
@@ -159,6 +174,7 @@ class FERPipeline:
         else:
             found = shared_detector().detect(photo)
             places = [Place(face.box, face.score, face.tilt if level_eyes else 0.0) for face in found]
+        places = [checked(photo, place, level_eyes) for place in places]
         faces = self.recognise(photo, places, heat_maps=heat_maps)
         return Result(photo, faces, _message(faces) if faces else NO_FACE)
 
@@ -166,7 +182,7 @@ class FERPipeline:
         """The faces at known places of an RGB photo, in the same order."""
         if not places:
             return ()
-        crops = [photo if place.score is None else crop_face(photo, place.box, place.tilt) for place in places]
+        crops = [_crop(photo, place) for place in places]
         pixels = torch.stack([to_face(crop) for crop in crops])  # (N, 1, 48, 48)
         probabilities, maps = self._classify(pixels, heat_maps)
         return tuple(
@@ -177,8 +193,9 @@ class FERPipeline:
                 crop=crops[index],
                 pixels=pixels[index, 0].numpy(),
                 heat_maps=None if maps is None else maps[index],
-                unsure=float(probabilities[index].max()) < self.model.unsure_below,
+                unsure=bool(place.doubt) or float(probabilities[index].max()) < self.model.unsure_below,
                 tilt=place.tilt,
+                doubt=place.doubt,
             )
             for index, place in enumerate(places)
         )
@@ -195,6 +212,26 @@ class FERPipeline:
                 logits = logits_over_views(self._engine, part, self.model.input_size, self.views)
             probabilities.append(self.model.probabilities(logits).cpu())
         return torch.cat(probabilities), torch.cat(maps).numpy() if heat_maps else None
+
+
+def checked(photo: Image.Image, place: Place, level_eyes: bool = True) -> Place:
+    """The place after a second look (`guards.look`): its face turned upright, or doubted."""
+    seen = look(_crop(photo, place))
+    if not seen.is_face:
+        return replace(place, doubt=NOT_SEEN)
+    if not seen.turned:
+        return place
+    if not level_eyes:
+        return replace(place, doubt=LYING)
+    # an image that is a face as a whole keeps its right angles
+    tilt = seen.turned if place.score is None else place.tilt + seen.turned + seen.tilt
+    return replace(place, tilt=(tilt + 180) % 360 - 180)
+
+
+def _crop(photo: Image.Image, place: Place) -> Image.Image:
+    if place.score is None:
+        return photo.rotate(place.tilt, expand=True) if place.tilt else photo
+    return crop_face(photo, place.box, place.tilt)
 
 
 def _message(faces: tuple[Face, ...]) -> str:

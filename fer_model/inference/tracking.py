@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from fer_model.inference.detector import Box, shared_detector, whole_pixels
-from fer_model.inference.pipeline import Face, FERPipeline, Place
+from fer_model.inference.pipeline import Face, FERPipeline, Place, checked
 
 SEARCH_SIZE = 320
 """Longest side, in pixels, at which a frame is searched. It takes a third of the time of 640, and suits a webcam."""
@@ -74,7 +74,8 @@ def follow(
         frame: RGB. seconds: its time, not before that of the last one.
     """
     found = shared_detector().detect(frame, size=SEARCH_SIZE, thorough=False)[:MOST_FACES]
-    faces = pipeline.recognise(frame, [Place(face.box, face.score, face.tilt) for face in found], heat_maps=heat_maps)
+    places = [checked(frame, Place(face.box, face.score, face.tilt)) for face in found]
+    faces = pipeline.recognise(frame, places, heat_maps=heat_maps)
     before = list(tracker.faces)
     count, now = tracker.count, []
     for face in faces:
@@ -110,5 +111,5 @@ def _average(old: Face, new: Face, seconds: float, unsure_below: float) -> Face:
         new,
         box=whole_pixels(box),
         probabilities=probabilities,
-        unsure=max(probabilities.values()) < unsure_below,
+        unsure=bool(new.doubt) or max(probabilities.values()) < unsure_below,
     )

@@ -18,7 +18,7 @@ from fer_model.errors import FERError
 from fer_model.hub.card import model_card
 from fer_model.hub.merge import merged
 from fer_model.model.network import FERModel
-from fer_model.report import data, effort, speed, versions
+from fer_model.report import data, effort, hard_cases, speed, versions
 from fer_model.report.markdown import table
 from fer_model.runs import ROOT, with_cards
 
@@ -38,6 +38,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {
     "unsure": ("table.md", versions.unsure_table),
     "heat maps": ("heat_maps.md", versions.empty_heat_maps),
     "heat map tests": ("heat_map_tests.md", versions.heat_map_tests),
+    "hard cases": ("hard_cases.md", hard_cases.hard_cases_table),
     "effort": ("table.md", effort.effort_table),
     **{f"study {name}": ("study.md", partial(study_table, name)) for name in STUDIES},
     "data": ("data.md", data.data_table),

@@ -14,7 +14,7 @@ from fer_model.demo.guard import GONE, for_visitors, path_of
 from fer_model.demo.privacy import KEEP_SECONDS, forget
 from fer_model.errors import ImageError
 from fer_model.images import open_image, shrunk
-from fer_model.inference.pipeline import Place, Result
+from fer_model.inference.pipeline import Result
 from fer_model.labels import COUNTS
 
 SCREEN_SIZE = 1600
@@ -85,8 +85,7 @@ class Photo:
         message = result.message if not index else f"Face {index + 1} of {len(result.faces)}: {face.sentence}"
         answers = None
         if compare:
-            place = Place(face.box, face.score, face.tilt)
-            answers = render.comparison(self.network.recognise_by_all(result.image, place))
+            answers = render.comparison(self.network.recognise_by_all(result.image, face.place))
         about = render.face(result, index, self.network.unsure_below(version))
         return message, render.photo(result, index), about, render.maps(face, self.network.method(version)), answers
 
