@@ -148,6 +148,7 @@ COMMANDS = (
     (research.ablation, research.ablation_arguments),
     (research.duplicates, research.duplicates_arguments),
     (research.faithfulness, research.faithfulness_arguments),
+    (research.robustness, research.robustness_arguments),
     (_recalibrate, _recalibrate_arguments),
     (_report, _report_arguments),
 )
