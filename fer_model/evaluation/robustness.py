@@ -5,9 +5,10 @@ In the manner of Hendrycks & Dietterich 2019, https://arxiv.org/abs/1903.12261, 
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -32,6 +33,8 @@ BLUR_WINDOW = 19
 
 RESAMPLES = 2000
 
+Way = TypeVar("Way")
+
 
 @dataclass(frozen=True)
 class Change:
@@ -49,7 +52,7 @@ class Change:
     apply: Callable[[Tensor, float], Tensor]
 
 
-def _each_way(faces: Tensor, ways: tuple, change: Callable[[Tensor, tuple], Tensor]) -> Tensor:
+def _each_way(faces: Tensor, ways: Sequence[Way], change: Callable[[Tensor, Way], Tensor]) -> Tensor:
     """Faces in turn changed one way and the other, so that no direction is preferred."""
     changed = faces.clone()
     for start, way in enumerate(ways):
@@ -151,7 +154,7 @@ def measure_version(model: FERModel, test: FERData, images: int) -> dict:
     with tqdm(total=1 + sum(len(change.amounts) for change in CHANGES), unit="set", leave=False) as bar:
         bar.set_description("unchanged")
         before, confidence = answers(model, sample.images, sample.labels)
-        unchanged = _scores(before, confidence)
+        unchanged = scores(before, confidence)
         bar.update()
         changes: dict[str, dict] = {}
         for change in CHANGES:
@@ -159,7 +162,7 @@ def measure_version(model: FERModel, test: FERData, images: int) -> dict:
             levels = []
             for amount in change.amounts:
                 after, confidence = answers(model, change.apply(sample.images, amount), sample.labels)
-                levels.append({"amount": amount, **_scores(after, confidence), "lost": _lost(before, after)})
+                levels.append({"amount": amount, **scores(after, confidence), "lost": lost(before, after)})
                 bar.update()
             changes[change.name] = {"unit": change.unit, "levels": levels}
     found = {"model_sha256": model.digest(), "classes": len(model.class_names), "images": len(sample)}
@@ -193,7 +196,8 @@ def answers(model: FERModel, faces: Tensor, labels: Tensor) -> tuple[np.ndarray,
     return (predicted == labels).numpy(), confidence.numpy()
 
 
-def _scores(correct: np.ndarray, confidence: np.ndarray) -> dict:
+def scores(correct: np.ndarray, confidence: np.ndarray) -> dict:
+    """Accuracy with its bootstrap 95 % interval, ECE, and the mean probability of the answers."""
     interval = bootstrap_interval(int(correct.sum()), len(correct))
     return {
         "accuracy": {"value": float(correct.mean()), "ci": interval},
@@ -202,9 +206,9 @@ def _scores(correct: np.ndarray, confidence: np.ndarray) -> dict:
     }
 
 
-def _lost(before: np.ndarray, after: np.ndarray) -> dict:
+def lost(before: np.ndarray, after: np.ndarray) -> dict:
     """Accuracy lost, with a bootstrap 95 % interval over the faces, each drawn with both of its answers."""
-    lost = before.astype(float) - after
-    draws = np.random.default_rng(0).integers(len(lost), size=(RESAMPLES, len(lost)))
-    interval = np.percentile(lost[draws].mean(axis=1), [2.5, 97.5])
-    return {"value": float(lost.mean()), "ci": interval.tolist()}
+    fewer = before.astype(float) - after
+    draws = np.random.default_rng(0).integers(len(fewer), size=(RESAMPLES, len(fewer)))
+    interval = np.percentile(fewer[draws].mean(axis=1), [2.5, 97.5])
+    return {"value": float(fewer.mean()), "ci": interval.tolist()}

@@ -38,6 +38,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {
     "unsure": ("table.md", versions.unsure_table),
     "heat maps": ("heat_maps.md", versions.empty_heat_maps),
     "heat map tests": ("heat_map_tests.md", versions.heat_map_tests),
+    "robustness": ("robustness.md", versions.robustness),
     "effort": ("table.md", effort.effort_table),
     **{f"study {name}": ("study.md", partial(study_table, name)) for name in STUDIES},
     "data": ("data.md", data.data_table),
