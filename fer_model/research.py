@@ -161,8 +161,10 @@ def robustness(args: argparse.Namespace) -> None:
     from fer_model.data.fer2013 import load_fer
     from fer_model.evaluation.robustness import measure_version, summary
     from fer_model.evaluation.robustness_plot import robustness as draw
+    from fer_model.machine import keep_freed_memory
     from fer_model.model.network import FERModel
 
+    keep_freed_memory()
     model = FERModel.from_pretrained(Run(RESULTS / args.version).models)
     found = measure_version(model, load_fer(args.dataset, "test", classes=len(model.class_names)), args.images)
     command = cli.repeat(["python", "-m", "fer_model", "robustness"], args, ("version", "dataset", "images"))

@@ -32,6 +32,7 @@ from fer_model.evaluation.robustness import answers, lost, scores
 from fer_model.images import open_image
 from fer_model.inference.detector import CROP_MARGIN, Detection, crop_face, shared_detector, whole_pixels
 from fer_model.inference.pipeline import FERPipeline, Place
+from fer_model.machine import keep_freed_memory
 from fer_model.model.preprocess import to_face
 from fer_model.runs import RESULTS, Run, write_json
 
@@ -110,6 +111,7 @@ def main() -> None:
         "--output", type=Path, default=RESULTS / "crops.json", metavar="FILE", help="(default: %(default)s)"
     )
     args = parser.parse_args()
+    keep_freed_memory()
     run = Run(RESULTS / args.version)
     pipeline = FERPipeline.from_pretrained(run.models, device="cpu")
     history = run.history()
