@@ -44,4 +44,4 @@ SPACE_NEEDS = 'app.py' 'README.md' 'CHANGELOG.md' 'CONTRIBUTING.md' 'SECURITY.md
 space:
 	$(if $(SPACE),,$(error say which: make space SPACE=user/name))
 	$(HF) upload $(SPACE) . --repo-type space $(SPACE_NEEDS:%=--include %) --exclude '*.pyc' --exclude '*/checkpoints/*' \
-		--exclude 'results/*-7/models/*.safetensors' --delete 'fer_model/*' --delete 'docs/*' --commit-message 'Update the Space'
+		--delete 'fer_model/*' --delete 'docs/*' --commit-message 'Update the Space'

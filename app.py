@@ -39,7 +39,14 @@ from fer_model.machine import share_arenas
 
 HERE = Path(__file__).resolve().parent
 
-EXAMPLES = ("astronaut.jpg", "two_faces.jpg", "drawn_happiness.png", "drawn_surprise.png", "drawn_anger.png")
+EXAMPLES = (
+    "astronaut.jpg",
+    "two_faces.jpg",
+    "drawn_neutral.png",
+    "drawn_happiness.png",
+    "drawn_surprise.png",
+    "drawn_anger.png",
+)
 
 MAX_FILE_SIZE = "50mb"
 
@@ -52,7 +59,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--model",
         metavar="PATH_OR_ID",
         nargs="+",
-        help="folders or Hub ids, the default version first (default: all results/vN/models, else FER_MODEL's)",
+        help="folders or Hub ids, the default version first (default: all under results/, those that know neutral "
+        "first, else FER_MODEL's)",
     )
     # None leaves the choice to gradio, which reads what a Space sets
     parser.add_argument("--host", help="address to listen on (default: GRADIO_SERVER_NAME, else 127.0.0.1)")

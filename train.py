@@ -4,7 +4,7 @@
     accelerate launch --mixed_precision bf16 train.py --version v2 --channels-last --compile
     accelerate launch --multi_gpu --num_processes 4 train.py --version v2
     python train.py --version v2 --limit 512 --epochs 1 --output-dir /tmp/try      # a quick try
-    accelerate launch train.py --version v3 --init results/v3/models --lr 0.02                        # warm start
+    accelerate launch train.py --version v3 --init results/v3/models --lr 0.02 --output-dir runs/warm # warm start
     accelerate launch train.py --version v3 --teacher results/v3/models --output-dir runs/student     # distillation
 
 Precision, devices and processes are set with the launcher (`accelerate launch --help`, `accelerate config`).
@@ -53,7 +53,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--output-dir",
         type=Path,
         metavar="DIR",
-        help="where results go, replacing what is there; several machines must share it (default: as above)",
+        help="where results go, replacing what is there, but no run that has checkpoints; several machines must share "
+        "it (default: as above)",
     )
     parser.add_argument(
         "--set",

@@ -19,6 +19,7 @@ SCALE = 8  # drawn larger and shrunk, for smooth edges
 EXPRESSIONS = {
     "happiness": {"brow": (0.335, 0.345), "eye": 0.026, "mouth": (0.185, 0.075, 0.075)},
     "surprise": {"brow": (0.285, 0.295), "eye": 0.058, "mouth": (0.085, 0.0, 0.21)},
+    "neutral": {"brow": (0.335, 0.33), "eye": 0.03, "mouth": (0.12, 0.004, 0.008)},
     "anger": {"brow": (0.405, 0.335), "eye": 0.026, "mouth": (0.13, -0.045, 0.012)},
 }
 

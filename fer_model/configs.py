@@ -1,7 +1,7 @@
 """Every number of the designs: architectures, training recipes and the input format."""
 
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Annotated, Any, NamedTuple, get_type_hints
 
 from fer_model.errors import TrainingError
 
@@ -44,62 +44,47 @@ class Architecture:
 OPTIMIZERS = ("adam", "adamw", "sgd")
 
 _TINY, _ANY = 1e-12, 1e9
-_AUGMENTATION_RANGES = {
-    "flip": (0, 1),
-    "rotation": (0, 180),
-    "translation": (0, 1),
-    "shrink": (0.1, 10),
-    "enlarge": (0.1, 10),
-    "brightness": (0, 1),
-    "contrast": (0, 1),
-    "erasing": (0, 1),
-    "mixup": (0, _ANY),
-    "cutmix": (0, _ANY),
-}
-_RECIPE_RANGES = {
-    "lr": (_TINY, _ANY),
-    "weight_decay": (0, _ANY),
-    "batch_size": (1, _ANY),
-    "epochs": (1, _ANY),
-    "patience": (1, _ANY),
-    "validation_fraction": (_TINY, 0.9),
-    "warmup": (0, _ANY),
-    "weight_power": (0, _ANY),
-    "label_smoothing": (0, 0.99),
-    "focal": (0, _ANY),
-    "clip": (0, _ANY),
-    "ema": (0, 0.999999),
-    "size": (16, 512),  # four blocks halve it four times
-    "size_at_end": (16, 512),
-    "share_at_end": (0, 1),
-}
 
 
-def _check_ranges(settings, ranges: dict[str, tuple[float, float]]) -> None:
-    for name, (low, high) in ranges.items():
+class Range(NamedTuple):
+    """The values that a setting may have, both ends included."""
+
+    low: float
+    high: float = _ANY
+
+
+Share = Annotated[float, Range(0, 1)]
+Amount = Annotated[float, Range(0)]
+Pixels = Annotated[int, Range(16, 512)]  # four blocks halve it four times
+Count = Annotated[int, Range(1)]
+
+
+def _check_ranges(settings: "Augmentation | Recipe") -> None:
+    for name, hint in get_type_hints(type(settings), include_extras=True).items():
         value = getattr(settings, name)
-        if not low <= value <= high:  # NaN is not, either
-            bound = f"at least {low:g}" if high == _ANY else f"from {low:g} to {high:g}"
-            raise TrainingError(f"{name} is {value:g}; it must be {bound}.")
+        for low, high in getattr(hint, "__metadata__", ()):
+            if not low <= value <= high:  # NaN is not, either
+                bound = f"at least {low:g}" if high == _ANY else f"from {low:g} to {high:g}"
+                raise TrainingError(f"{name} is {value:g}; it must be {bound}.")
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """Random changes of a training image, drawn anew for every image and epoch."""
 
-    flip: float = 0.5  # probability of a mirror image
-    rotation: float = 15.0  # degrees, uniform in [-rotation, +rotation]
-    translation: float = 0.1  # fraction of the side, uniform in [-t, +t] for x and for y
-    shrink: float = 1.0  # smallest zoom, of a uniform one in [shrink, enlarge]
-    enlarge: float = 1.0  # largest zoom
-    brightness: float = 0.0  # added to pixels in [0, 1], uniform in [-b, +b]
-    contrast: float = 0.0  # pixels' distance from the mean times a uniform factor in [1 - c, 1 + c]
-    erasing: float = 0.0  # probability of a black rectangle (Zhong et al. 2020, arXiv 1708.04896)
-    mixup: float = 0.0  # Beta parameter of mixing two images of a mini-batch (Zhang et al. 2018, arXiv 1710.09412)
-    cutmix: float = 0.0  # Beta parameter of pasting one into another (Yun et al. 2019, arXiv 1905.04899)
+    flip: Share = 0.5  # probability of a mirror image
+    rotation: Annotated[float, Range(0, 180)] = 15.0  # degrees, uniform in [-rotation, +rotation]
+    translation: Share = 0.1  # fraction of the side, uniform in [-t, +t] for x and for y
+    shrink: Annotated[float, Range(0.1, 10)] = 1.0  # smallest zoom, of a uniform one in [shrink, enlarge]
+    enlarge: Annotated[float, Range(0.1, 10)] = 1.0  # largest zoom
+    brightness: Share = 0.0  # added to pixels in [0, 1], uniform in [-b, +b]
+    contrast: Share = 0.0  # pixels' distance from the mean times a uniform factor in [1 - c, 1 + c]
+    erasing: Share = 0.0  # probability of a black rectangle (Zhong et al. 2020, arXiv 1708.04896)
+    mixup: Amount = 0.0  # Beta parameter of mixing two images of a mini-batch (Zhang et al. 2018, arXiv 1710.09412)
+    cutmix: Amount = 0.0  # Beta parameter of pasting one into another (Yun et al. 2019, arXiv 1905.04899)
 
     def __post_init__(self):
-        _check_ranges(self, _AUGMENTATION_RANGES)
+        _check_ranges(self)
         if self.shrink > self.enlarge:
             raise TrainingError(f"shrink, {self.shrink:g}, must not be above enlarge, {self.enlarge:g}.")
 
@@ -108,31 +93,32 @@ class Augmentation:
 class Recipe:
     """How a version is trained. `train.py --set NAME=VALUE` changes any of these for one run."""
 
-    lr: float
-    weight_decay: float
-    batch_size: int = 32  # per process
-    epochs: int = 60  # at most
-    patience: int = 10  # epochs at the last size without a better validation accuracy, before training stops
-    validation_fraction: float = 0.2
+    lr: Annotated[float, Range(_TINY)]
+    weight_decay: Amount
+    batch_size: Count = 32  # per process
+    epochs: Count = 60  # at most
+    patience: Count = 10  # epochs at the last size without a better validation accuracy, before training stops
+    validation_fraction: Annotated[float, Range(_TINY, 0.9)] = 0.2
     together: bool = False  # all copies of a photo on one side of the validation split (see `data.splits`)
     optimizer: str = "adam"  # adam (decay as an L2 term), adamw (decoupled), or sgd (Nesterov, momentum 0.9)
     decay_weights_only: bool = False  # no decay for biases and BatchNorm
-    warmup: int = 0  # epochs in which the learning rate rises to `lr`
+    warmup: Annotated[int, Range(0)] = 0  # epochs in which the learning rate rises to `lr`
     cosine: bool = False  # let it fall to 0 over all `epochs` (Loshchilov & Hutter 2017, arXiv 1608.03983)
-    weight_power: float = 1.0  # class weights are inverse frequencies to this power: 0 none, 0.5 square roots
-    label_smoothing: float = 0.0  # Szegedy et al. 2016, arXiv 1512.00567
-    focal: float = 0.0  # gamma of the focal loss (Lin et al. 2017, arXiv 1708.02002)
-    clip: float = 0.0  # largest norm of all gradients together; 0 for no limit
-    ema: float = 0.0  # decay of the weights' moving average, which is then validated and saved; 0 for none
-    size: int = INPUT_SIZE  # pixels a side of the training images ...
-    size_at_end: int = INPUT_SIZE  # ... and, in the last `share_at_end` of all `epochs`, this
-    share_at_end: float = 0.0
+    weight_power: Amount = 1.0  # class weights are inverse frequencies to this power: 0 none, 0.5 square roots
+    label_smoothing: Annotated[float, Range(0, 0.99)] = 0.0  # Szegedy et al. 2016, arXiv 1512.00567
+    focal: Amount = 0.0  # gamma of the focal loss (Lin et al. 2017, arXiv 1708.02002)
+    clip: Amount = 0.0  # largest norm of all gradients together; 0 for no limit
+    # decay of the weights' moving average, which is then validated and saved; 0 for none
+    ema: Annotated[float, Range(0, 0.999999)] = 0.0
+    size: Pixels = INPUT_SIZE  # pixels a side of the training images ...
+    size_at_end: Pixels = INPUT_SIZE  # ... and, in the last `share_at_end` of all `epochs`, this
+    share_at_end: Share = 0.0
     augmentation: Augmentation = Augmentation()
 
     def __post_init__(self):
         if self.optimizer not in OPTIMIZERS:
             raise TrainingError(f"There is no optimizer {self.optimizer!r}; choose {', '.join(OPTIMIZERS)}.")
-        _check_ranges(self, _RECIPE_RANGES)
+        _check_ranges(self)
 
     def size_in(self, epoch: int) -> int:
         """Pixels a side of the training images in an epoch, counted from 1."""

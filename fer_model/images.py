@@ -37,20 +37,20 @@ def open_image(source: ImageSource) -> Image.Image:
         if isinstance(source, Image.Image):
             return _to_rgb(source)  # may fail too: Pillow may not have decoded it yet
         if source == b"":
-            raise ImageError("The picture is an empty file.")
+            raise ImageError("The image is an empty file.")
         if not isinstance(source, bytes) and not Path(source).is_file():
             raise ImageError(f"There is no file {str(source)!r}.")
         file = io.BytesIO(source) if isinstance(source, bytes) else source
         with Image.open(file, formats=_readable_formats()) as image:
             return _to_rgb(image)
     except UnidentifiedImageError as error:
-        raise ImageError("The file is not a picture in a format that can be read (JPEG, PNG, WebP, …).") from error
+        raise ImageError("The file is not an image in a format that can be read (JPEG, PNG, WebP, …).") from error
     except Image.DecompressionBombError as error:  # Pillow's own guard, at about 179 million pixels
-        raise ImageError(f"The picture is too large; at most {MAX_PIXELS:,} pixels are read.") from error
+        raise ImageError(f"The image is too large; at most {MAX_PIXELS:,} pixels are read.") from error
     except ImageError:
         raise
     except Exception as error:  # for damaged files Pillow's decoders raise nearly anything: OSError, SyntaxError, …
-        raise ImageError(f"The picture is damaged or cut off ({error}).") from error
+        raise ImageError(f"The image is damaged or cut off ({error}).") from error
 
 
 def shrunk(image: Image.Image, side: int) -> Image.Image:
@@ -68,24 +68,24 @@ def _readable_formats() -> tuple[str, ...]:
 
 def _from_array(array: np.ndarray) -> Image.Image:
     if array.size == 0 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
-        raise ImageError(f"An array of shape {array.shape} is not a picture; expected (H, W), (H, W, 3) or (H, W, 4).")
+        raise ImageError(f"An array of shape {array.shape} is not an image; expected (H, W), (H, W, 3) or (H, W, 4).")
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if np.issubdtype(array.dtype, np.floating):
         if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
-            raise ImageError("A picture given as floating-point numbers must lie in [0, 1].")
+            raise ImageError("An image given as floating-point numbers must lie in [0, 1].")
         array = (array * 255).round().astype(np.uint8)
     if array.dtype != np.uint8:
-        raise ImageError(f"A picture must hold uint8 or floating-point numbers, not {array.dtype}.")
+        raise ImageError(f"An image must hold uint8 or floating-point numbers, not {array.dtype}.")
     return _to_rgb(Image.fromarray(array))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     width, height = image.size
     if width * height > MAX_PIXELS:  # the size is in the header: nothing is decoded yet
-        raise ImageError(f"The picture has {width} x {height} pixels; at most {MAX_PIXELS:,} are read.")
+        raise ImageError(f"The image has {width} x {height} pixels; at most {MAX_PIXELS:,} are read.")
     if width == 0 or height == 0:
-        raise ImageError("The picture has no pixels.")
+        raise ImageError("The image has no pixels.")
     image = ImageOps.exif_transpose(image)
     if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
         return _from_deep_grey(image)

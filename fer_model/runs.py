@@ -119,23 +119,29 @@ def versions(results: Path) -> Iterator[Run]:
             yield Run(results / folder_name(version, classes))
 
 
-def trained_models(results: Path) -> list[str]:
-    """The folders of weights of six classes under `results`, the newest version first."""
+def with_cards(results: Path) -> list[Run]:
+    """The runs under `results` whose model has a card, by name."""
+    return [Run(card.parents[1]) for card in sorted(results.glob(f"*/models/{CARD_FILE}"))]
+
+
+def trained_models(results: Path, classes: int) -> list[str]:
+    """The folders under `results` with weights of so many classes, the newest version first."""
     found = {}
     for weights in results.glob(f"*/models/{WEIGHTS_FILE}"):
-        if match := re.fullmatch(r"v(\d+)", weights.parts[-3]):
+        if match := re.fullmatch(folder_name(r"v(\d+)", classes), weights.parts[-3]):
             found[int(match[1])] = str(weights.parent)
     return [found[number] for number in sorted(found, reverse=True)]
 
 
 def default_model(results: Path) -> str:
-    """The newest version's folder under `results`, else the Hub id in FER_MODEL.
+    """The newest version's folder under `results`, of six classes if there is one, else the Hub id in FER_MODEL.
 
     Raises:
         ModelError: there is neither.
     """
-    for folder in trained_models(results):
-        return folder
+    for classes in COUNTS:
+        for folder in trained_models(results, classes):
+            return folder
     if hub_id := os.environ.get("FER_MODEL"):
         return hub_id
     raise ModelError(

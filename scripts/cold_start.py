@@ -6,7 +6,6 @@ Every round starts a new process of the app, in this folder and with its weights
 operating system's cache. What a Space does before, such as starting its container, is not counted.
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -21,6 +20,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import torch
 from gradio_client import Client, handle_file
 
+from fer_model import cli
 from fer_model.machine import environment
 from helpers.app import running_app
 
@@ -38,13 +38,12 @@ def one_start() -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.parser("cold_start.py", __doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    count = parser.parse_args().rounds
-    rounds = [one_start() for _ in range(count)]
+    args = parser.parse_args()
+    rounds = [one_start() for _ in range(args.rounds)]
     result = {
-        "command": "python scripts/cold_start.py"
-        + ("" if count == parser.get_default("rounds") else f" --rounds {count}"),
+        "command": cli.repeat(["python", "scripts/cold_start.py"], args, ["rounds"]),
         "rounds": len(rounds),
         "seconds_to_page": statistics.median(row["page"] for row in rounds),
         "seconds_to_first_answer": statistics.median(row["answer"] for row in rounds),

@@ -42,6 +42,7 @@ from demo_clients import (
 )
 from tqdm import tqdm
 
+from fer_model import cli
 from fer_model.demo.versions import Versions
 from fer_model.machine import environment
 
@@ -218,13 +219,14 @@ def described(name: str, figures: dict, quick: bool) -> dict:
     """A part's figures, with what is needed to compare them."""
     machine = environment(torch.device("cpu"))
     del machine["threads"]  # of this process; the servers' stand beside the figures
-    command = f"python scripts/demo_speed.py --only {name}{' --quick' if quick else ''}"
+    repeated = argparse.Namespace(only=name, quick=quick)
+    command = cli.repeat(["python", "scripts/demo_speed.py"], repeated, ["only", "quick"])
     version = Versions.among(ROOT / "results").default
     return {"command": command, "version": version, "cores": os.cpu_count(), "environment": machine, **figures}
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.parser("demo_speed.py", __doc__)
     parser.add_argument("--only", metavar="PART,PART", help=f"of {','.join(PARTS)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="few requests; nothing is written without --output")
     parser.add_argument("--output", type=Path, metavar="FILE", help="default: results/demo.json")

@@ -14,17 +14,19 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 temporary = tempfile.TemporaryDirectory()
 os.environ["HF_HOME"] = temporary.name
 
+from fer_model import cli
 from helpers.hub.cases import CASES, Stage
 from helpers.hub.server import running_hub
 
 COMMANDS = {
     "pull": "python evaluate.py --model USER/NAME",
-    "push": "python -m fer_model push results USER/NAME",
+    "push": "python -m fer_model push results/v3 USER/NAME",
     "dataset": "python evaluate.py --dataset USER/NAME",
 }
 
 
 def main() -> None:
+    cli.parser("hub_faults.py", __doc__).parse_args()
     with running_hub() as hub:
         outcomes = Stage(hub, Path(temporary.name) / "cases").play_all()
     lines = [
@@ -45,7 +47,8 @@ def main() -> None:
 def last_words(stderr: str, url: str) -> str:
     """The script's own sentence, with a user's names and addresses instead of this run's."""
     said = re.split(r"^(?:fer_model|evaluate\.py): ", stderr, maxsplit=1, flags=re.MULTILINE)[1].strip()
-    said = re.sub(r"tester/[\w-]+/(results|cache)", r"\1", said.replace(f"{temporary.name}/cases/", ""))
+    said = said.replace(f"{temporary.name}/cases/", "")
+    said = re.sub(r"tester/[\w-]+/cache", "cache", re.sub(r"tester/[\w-]+/results", "results/v3", said))
     said = re.sub(r"tester/[\w-]+", "USER/NAME", said.replace(url, "https://huggingface.co"))
     return re.sub(r"\s+", " ", said.replace("http://127.0.0.1:9", "https://huggingface.co").replace("|", "\\|"))
 

@@ -21,6 +21,7 @@ sys.path[:0] = [str(ROOT)]
 import torch
 from tqdm import tqdm
 
+from fer_model import cli
 from fer_model.configs import CONFIGS, DATA_SIZE
 from fer_model.evaluation.predict import EVALUATION_BATCH
 from fer_model.labels import EMOTIONS
@@ -33,7 +34,7 @@ BATCHES = 5
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.parser("memory_speed.py", __doc__)
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--one", choices=("keep", "give-back"), help=argparse.SUPPRESS)  # for a round's processes
     args = parser.parse_args()
@@ -49,7 +50,7 @@ def main() -> None:
                 seconds[kind, way] += found
     medians = {key: statistics.median(values) for key, values in seconds.items()}
     result = {
-        "command": f"python scripts/memory_speed.py --rounds {args.rounds}",
+        "command": cli.repeat(["python", "scripts/memory_speed.py"], args, ["rounds"]),
         **{
             kind: {
                 "seconds_per_batch": medians[kind, "keep"],

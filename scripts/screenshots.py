@@ -3,7 +3,6 @@
 python scripts/screenshots.py                # starts the demo with the weights in results/, needs chromium
 """
 
-import argparse
 import io
 import sys
 import tempfile
@@ -14,6 +13,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from PIL import Image
 
+from fer_model import cli
 from helpers import EXAMPLES
 from helpers.app import running_app
 from helpers.browser import CHROMIUM, chromium, video_of
@@ -71,7 +71,7 @@ def save(shot: bytes, path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.parser("screenshots.py", __doc__)
     parser.add_argument(
         "--output", type=Path, default=ROOT / "docs" / "images", metavar="DIR", help="where the pictures go"
     )

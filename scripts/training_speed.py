@@ -8,7 +8,6 @@ figures are medians over all rounds. The steps are those of a training, with aug
 noise.
 """
 
-import argparse
 import json
 import statistics
 import sys
@@ -22,6 +21,7 @@ sys.path[:0] = [str(ROOT)]
 import torch
 from tqdm import tqdm
 
+from fer_model import cli
 from fer_model.configs import CONFIGS, DATA_SIZE
 from fer_model.labels import EMOTIONS
 from fer_model.machine import environment
@@ -35,7 +35,7 @@ SIZES = {"v1": (64,), "v2": (64,), "v3": (32, 48)}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.parser("training_speed.py", __doc__)
     parser.add_argument("--compile", action="store_true", help="torch.compile, as train.py has it")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--steps", type=int, default=4, metavar="N", help="of a kind in a round (default: %(default)s)")
@@ -59,21 +59,17 @@ def main() -> None:
         }
         for version, size in kinds
     ]
+    precision = accelerator.mixed_precision
+    launcher = ["python"] if precision == "no" else ["accelerate", "launch", "--mixed_precision", precision]
     result = {
-        "command": _command(accelerator.mixed_precision, args),
-        "mixed_precision": accelerator.mixed_precision,
+        "command": cli.repeat([*launcher, "scripts/training_speed.py"], args, ["compile", "rounds", "steps"]),
+        "mixed_precision": precision,
         "compile": args.compile,
         "rows": rows,
         "environment": environment(accelerator.device),
     }
     (ROOT / "results" / "training_speed.json").write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
-
-
-def _command(precision: str, args: argparse.Namespace) -> str:
-    launcher = "python" if precision == "no" else f"accelerate launch --mixed_precision {precision}"
-    compiled = " --compile" if args.compile else ""
-    return f"{launcher} scripts/training_speed.py{compiled} --rounds {args.rounds} --steps {args.steps}"
 
 
 def _prepared(version: str, size: int, accelerator):

@@ -50,7 +50,7 @@ def test_a_taken_port_is_an_error_that_names_the_fix(model):
 
 
 def test_the_newest_version_with_weights_is_taken(tmp_path):
-    for name in ("v2", "v9", "v10", "vfinal"):
+    for name in ("v2", "v9", "v10", "vfinal", "v12-7"):
         (tmp_path / name / "models").mkdir(parents=True)
         (tmp_path / name / "models" / "model.safetensors").touch()
     (tmp_path / "v11" / "models").mkdir(parents=True)  # a run that has not finished

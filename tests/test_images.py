@@ -171,7 +171,7 @@ def test_an_empty_file_is_refused(tmp_path):
     file = tmp_path / "empty.png"
     file.touch()
     for source in (b"", file):
-        with pytest.raises(ImageError, match="empty file" if source == b"" else "not a picture"):
+        with pytest.raises(ImageError, match="empty file" if source == b"" else "not an image"):
             open_image(source)
 
 
@@ -193,7 +193,7 @@ def test_a_pil_image_whose_file_is_cut_off_is_refused():
 def test_a_file_that_is_no_picture_is_refused(content, tmp_path):
     file = tmp_path / "face.jpg"
     file.write_bytes(content)
-    with pytest.raises(ImageError, match="not a picture"):
+    with pytest.raises(ImageError, match="not an image"):
         open_image(file)
 
 
@@ -244,5 +244,5 @@ def test_whatever_the_damage_a_picture_or_an_image_error_comes_back(kind):
 def test_a_format_for_which_pillow_would_start_a_program_is_refused():
     eps = io.BytesIO()
     Image.new("RGB", (20, 20), "red").save(eps, "EPS")
-    with pytest.raises(ImageError, match="not a picture in a format"):
+    with pytest.raises(ImageError, match="not an image in a format"):
         open_image(eps.getvalue())

@@ -22,9 +22,10 @@ def seven(dataset, tmp_path_factory) -> Path:
     return folder
 
 
-def test_training_with_neutral_goes_to_a_folder_that_no_demo_takes_for_six_classes(seven):
+def test_training_with_neutral_goes_to_a_folder_that_nobody_takes_for_six_classes(seven):
     assert [path.name for path in (seven / "results").iterdir()] == ["v1-7"]
-    assert trained_models(seven / "results") == []
+    assert trained_models(seven / "results", 6) == []
+    assert [Path(folder).parent.name for folder in trained_models(seven / "results", 7)] == ["v1-7"]
     history = json.loads((seven / "results" / "v1-7" / "history.json").read_text())
     assert history["run"]["classes"] == 7
     assert history["run"]["images"] == {"train": 42, "validation": 14}

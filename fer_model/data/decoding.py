@@ -79,7 +79,7 @@ def _face(value) -> Tensor:
     if isinstance(value, list):
         value = _pixel_array(value)
     if value is None:
-        raise ImageError("The picture is missing.")
+        raise ImageError("The image is missing.")
     return to_face(open_image(value))
 
 

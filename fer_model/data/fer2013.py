@@ -115,10 +115,10 @@ def _load(dataset: str, revision: str | None) -> datasets.DatasetDict:
             loaded = datasets.load_dataset(dataset, revision=revision)
     except Exception as error:  # the network's and the Hub's, and whatever the readers raise: pyarrow, tarfile, …
         where = f" at revision {revision!r}" if revision else ""
-        hint = " --dataset takes a Hub id, a folder of parquet files, WebDataset shards or images, or Kaggle's CSV."
-        raise DataError(
-            f"The dataset {dataset!r}{where} could not be read: {explain(error)}.{'' if known_reason(error) else hint}"
-        ) from error
+        hint = "--dataset takes a Hub id, a folder of parquet files, WebDataset shards or images, or Kaggle's CSV."
+        if known_reason(error):
+            hint = "--dataset takes a copy on this machine, too."
+        raise DataError(f"The dataset {dataset!r}{where} could not be read: {explain(error)}. {hint}") from error
     return loaded
 
 

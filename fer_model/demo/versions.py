@@ -34,12 +34,15 @@ class Versions:
 
     @classmethod
     def among(cls, results: Path, sources: list[str] | None = None) -> "Versions":
-        """Those named, or all with weights under `results`, the newest first; without any, the variable FER_MODEL's.
+        """Those named, or all with weights under `results`, those that know neutral and the newest first.
+
+        Without any it is the one that the variable FER_MODEL names.
 
         Raises:
             ModelError: there is none.
         """
-        return cls(sources or trained_models(results) or [default_model(results)])
+        found = [folder for classes in reversed(COUNTS) for folder in trained_models(results, classes)]
+        return cls(sources or found or [default_model(results)])
 
     @property
     def names(self) -> list[str]:

@@ -210,15 +210,18 @@ def heat_map_tests(found: dict, path: Path) -> None:
     figure = Figure(figsize=(4 * len(found) + 6, 4.5), layout="constrained")
     panels = figure.subplots(1, len(found), squeeze=False, sharex=True, sharey=True)[0]
     for axes, (version, part) in zip(panels, sorted(found.items()), strict=True):
-        for (name, figures), colour in zip(part["test"]["methods"].items(), colormaps["tab20"].colors, strict=False):
+        for number, (name, figures) in enumerate(part["test"]["methods"].items()):
             x, y = figures["deletion"], figures["insertion"]
             bars = {"xerr": _reach(x), "yerr": _reach(y)}
             kind = "X" if name.startswith("baseline") else "*" if name == part["shown"] else "o"
-            axes.errorbar(x["value"], y["value"], **bars, fmt=kind, ms=9, lw=0.8, color=colour, label=name)
+            axes.errorbar(
+                x["value"], y["value"], **bars, fmt=kind, ms=9, lw=0.8, color=colormaps["tab20"](number), label=name
+            )
         axes.set(title=f"{version.upper()}; the star is shown", xlabel="deletion (lower is better)")
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("insertion (higher is better)")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right", fontsize=8)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", fontsize=8)
     _save(figure, path)
 
 

@@ -16,7 +16,6 @@ from fer_model.images import ImageSource
 from fer_model.inference import video
 from fer_model.inference.drawing import overlay
 from fer_model.inference.pipeline import Face, FERPipeline
-from fer_model.labels import EMOTIONS
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".y4m")
@@ -34,9 +33,6 @@ def columns(names: tuple[str, ...]) -> tuple[str, ...]:
     """
     return ("file", "seconds", "face", "left", "top", "right", "bottom", "score", "label", "unsure", *names)
 
-
-COLUMNS = columns(EMOTIONS)
-"""Those of a model of six classes."""
 
 log = logging.getLogger(__name__)
 

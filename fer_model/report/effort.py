@@ -26,7 +26,7 @@ def effort_table(results: Path) -> dict[str, Any]:
                 rows.append(_row(f"on the way to {name}: {_title(run)}, {len(run['epochs'])} epochs", run))
         if len(runs) > 1:
             flops = sum(epoch["training_flops"] for run in runs for epoch in run["epochs"])
-            rows.append((f"{name} and all {len(runs) - 1} on its way", "", _flops(flops), "", "", ""))
+            rows.append((f"{name} and the trainings before it", "", _flops(flops), "", "", ""))
     return {"table": table(("", "images shown", "FLOPs", "minutes", "precision", "processor"), rows)}
 
 

@@ -20,7 +20,7 @@ from fer_model.hub.merge import merged
 from fer_model.model.network import FERModel
 from fer_model.report import data, effort, speed, versions
 from fer_model.report.markdown import table
-from fer_model.runs import ROOT, Run
+from fer_model.runs import ROOT, with_cards
 
 COMMAND = "python -m fer_model report"
 """The command that every marker names."""
@@ -96,6 +96,6 @@ def _fresh_texts(root: Path) -> Iterator[tuple[Path, str]]:
     """Every file that shows results, and its text brought up to date."""
     for page in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
         yield page, filled(page.read_text(encoding="utf-8"), root / "results")
-    for card in sorted((root / "results").glob("*/models/README.md")):
-        run = Run(card.parent.parent)
-        yield card, merged(card.read_text(encoding="utf-8"), model_card(run, FERModel.from_pretrained(run.models)))
+    for run in with_cards(root / "results"):
+        card = model_card(run, FERModel.from_pretrained(run.models))
+        yield run.card, merged(run.card.read_text(encoding="utf-8"), card)

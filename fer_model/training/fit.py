@@ -87,7 +87,7 @@ def fit(
             "dataset_revision", "limit"}, as train.py's arguments of these names.
         teachers: networks whose answers are part of the targets.
         resume: go on from the last checkpoint in `output_dir`, if there is one.
-        overwrite: begin anew although `output_dir` holds an unfinished run.
+        overwrite: begin anew although `output_dir` holds a run with checkpoints.
 
     Returns:
         The history (`runs.History`). Its training loss is the recipe's, with label smoothing, focal factor, mixed
@@ -96,7 +96,7 @@ def fit(
         one at the epoch's end.
 
     Raises:
-        TrainingError: an unfinished run is in the way, the resumed run was started with other
+        TrainingError: a run with checkpoints is in the way, the resumed run was started with other
             settings, or the loss is not a finite number.
     """
     run = Run(output_dir)

@@ -52,7 +52,7 @@ def test_one_corrupt_picture_is_left_out_and_logged_if_wanted(parquet, caplog):
 def test_a_corrupt_file_of_an_image_folder_is_named(tmp_path):
     dataset = synthetic.write_image_folder(tmp_path / "images", TRAIN, TEST)
     (dataset / "train" / "happy" / "0003.png").write_bytes(b"this is no picture")
-    assert "(0003.png): The file is not a picture" in refusal(dataset)
+    assert "(0003.png): The file is not an image" in refusal(dataset)
     assert len(load(dataset, skip_corrupt=True)) == 23
 
 
@@ -98,6 +98,6 @@ def _type_of(pixels) -> str:
 
 def test_a_missing_picture_is_refused_with_its_row(parquet):
     files = [None, *(synthetic.encode(pixels) for _, pixels in TRAIN[1:])]
-    assert "row 0 of the train split (no file name): The picture is missing" in refusal(
+    assert "row 0 of the train split (no file name): The image is missing" in refusal(
         parquet(train=table(TRAIN, image=files))
     )

@@ -155,7 +155,7 @@ def test_a_video_comes_back_as_a_video_that_plays_and_a_table(client, video):
     assert min(changed) > 60, "a frame has no box"
     with Path(table).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == list(bulk.COLUMNS)
+    assert list(rows[0]) == list(bulk.columns(EMOTIONS))
     assert {row["face"] for row in rows} == {"1"}
     assert [float(row["seconds"]) for row in rows] == pytest.approx([index / 10 for index in range(10)])
     assert int(rows[-1]["left"]) > int(rows[0]["left"]) + 20, "she moves by 36 pixels"

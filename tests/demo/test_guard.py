@@ -63,10 +63,10 @@ def test_no_face_is_an_answer_and_not_an_error(client, tmp_path):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"", "empty|not a picture"),
-        (b"hello", "not a picture in a format"),
+        (b"", "empty|not an image"),
+        (b"hello", "not an image in a format"),
         ((EXAMPLES / "astronaut.jpg").read_bytes()[:9000], "damaged or cut off"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture in a format"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image in a format"),
     ],
     ids=["empty", "text", "cut off", "svg"],
 )

@@ -19,7 +19,7 @@ def test_a_video_s_table_has_a_row_for_each_face_and_time(jobs, clip, tmp_path):
     assert [number for number, _ in progress] == [1, 2, 3, 4, 5]
     assert [seconds for _, seconds in progress] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])
     rows = rows_of(tmp_path / "faces.csv")
-    assert list(rows[0]) == list(bulk.COLUMNS)
+    assert list(rows[0]) == list(bulk.columns(EMOTIONS))
     assert [(row["seconds"], row["face"]) for row in rows] == [
         ("0.000", "1"),
         ("0.000", "2"),
@@ -70,7 +70,7 @@ def test_pictures_become_one_table_in_which_each_can_be_told(jobs, network, face
     paths = [face, archive, tmp_path / "bad.png", tmp_path / "broken.zip", clip]
     yielded = list(jobs.pictures(iter(paths), None, True, tmp_path / "faces.csv"))
     rows = rows_of(tmp_path / "faces.csv")
-    assert list(rows[0]) == list(bulk.COLUMNS)
+    assert list(rows[0]) == list(bulk.columns(EMOTIONS))
     assert [(row["file"], row["face"]) for row in rows] == [
         ("face.jpg", "1"),
         ("all.zip/a/x.jpg", "1"),
@@ -83,7 +83,7 @@ def test_pictures_become_one_table_in_which_each_can_be_told(jobs, network, face
         ("clip.mp4", ""),
     ]
     for row, reason in zip(
-        rows[3:], ("no face", "not a picture", "encrypted", "not a picture", "not a zip", "not a picture"), strict=True
+        rows[3:], ("no face", "not an image", "encrypted", "not an image", "not a zip", "not an image"), strict=True
     ):
         assert reason in row["label"]
         assert str(tmp_path) not in row["label"], "no folder of the server's is told"

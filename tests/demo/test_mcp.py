@@ -155,8 +155,8 @@ def test_the_version_of_a_tool_may_be_null_and_one_that_is_not_there_is_answered
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        ({"image": address_of(b"hello")}, "not a picture in a format"),
-        ({"image": address_of(b"")}, "not a picture in a format"),
+        ({"image": address_of(b"hello")}, "not an image in a format"),
+        ({"image": address_of(b"")}, "not an image in a format"),
         ({"image": "data:image/jpeg;base64,abc"}, "no base64"),
         ({"image": address_of(PHOTO.read_bytes()), "face": 9}, "numbered from 1 to 2"),
         ({"image": None}, "None is not"),

@@ -23,7 +23,7 @@ def test_the_models_figures_and_pictures_are_those_in_results(visit, address):
     for name in ("V1", "V2", "V3"):
         figures = json.loads((ROOT / "results" / name.lower() / "metrics.json").read_text())
         assert f"{figures['accuracy']:.1%}" in table
-        page.get_by_role("radio", name=name).check()
+        page.get_by_role("radio", name=name, exact=True).check()
         expect(page.locator("#figures img").first).to_have_attribute("src", re.compile(f"/{name.lower()}/"))
         images = page.locator("#figures img").all()
         assert len(images) == 5
@@ -109,12 +109,12 @@ def test_every_picture_on_the_page_has_a_text_or_is_decoration(visit):
         )
         assert without == 0
     described = visitor.page.eval_on_selector_all("[role=img]", "maps => maps.map((map) => map.ariaLabel)")
-    assert sum("Heat map for" in (text or "") for text in described) == 6
+    assert sum("Heat map for" in (text or "") for text in described) == 7
 
 
 def test_the_page_says_what_it_cannot_do_and_that_nothing_is_stored(visit):
     visitor = visit()
     text = visitor.page.inner_text("body")
-    assert "Neutral is not among the six" in text
+    assert "Which of seven expressions" in text
     assert "An expression is not an emotion" in text
     assert "Nothing is stored" in text

@@ -19,7 +19,7 @@ from fer_model.demo.tabs.photo import Photo
 from fer_model.demo.versions import Versions
 from fer_model.errors import ModelError
 from fer_model.labels import EMOTIONS_WITH_NEUTRAL
-from helpers import EXAMPLES
+from helpers import EXAMPLES, ROOT
 from helpers.visitors import rows_of
 
 SEVEN = "V1, seven classes"
@@ -120,6 +120,15 @@ def test_programs_and_the_page_name_seven_classes(mixed):
     text = " ".join(str(block.value) for block in whole.blocks.values() if isinstance(block, gr.Markdown))
     assert "Which of seven expressions" in text
     assert "not among them" not in text
+
+
+def test_the_demo_starts_with_a_version_that_knows_a_face_at_rest():
+    versions = Versions.among(ROOT / "results")
+    assert versions.default == "V3, seven classes"
+    assert {"V1", "V2", "V3"} < set(versions.names)
+    (face,) = versions[None](EXAMPLES / "drawn_neutral.png").faces
+    assert face.label == "neutral"
+    assert not face.unsure
 
 
 def test_versions_have_one_name_in_any_order(tmp_path):

@@ -97,7 +97,7 @@ def test_a_picture_that_cannot_be_unpacked_is_left_out_and_the_rest_goes_on(pipe
     with caplog.at_level(logging.WARNING):
         rows = list(bulk.rows(pipeline, bulk.items(files)))
     assert [row["file"] for row in rows] == [f"{file}/{name}.png" for file in files for name in ("first", "last")]
-    reasons = ("encrypted", "CRC", "CRC", "compression", "not a picture")
+    reasons = ("encrypted", "CRC", "CRC", "compression", "not an image")
     for file, line, reason in zip(files, left_out(caplog), reasons, strict=True):
         assert line.startswith(f"left out {file}/bad.png: ")
         assert reason in line

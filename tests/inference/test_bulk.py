@@ -36,7 +36,7 @@ def test_a_folder_a_picture_and_a_glob_become_one_table(model, tmp_path):
     paths = [tmp_path / "in", tmp_path / "in" / "a.jpg", tmp_path / "c*"]
     main(["predict", *map(str, paths), "--model", str(model), "--csv", str(out), "--gradcam", str(maps)])
     rows = table(out)
-    assert list(rows[0]) == list(bulk.COLUMNS)
+    assert list(rows[0]) == list(bulk.columns(EMOTIONS))
     found = [(Path(row["file"]).name, row["face"]) for row in rows]
     assert sorted(found) == [("a.jpg", "1"), ("a.jpg", "2"), ("b.JPG", "1"), ("c1.jpg", "1"), ("c2.png", "")]
     expected = FERPipeline.from_pretrained(model)(tmp_path / "in" / "a.jpg").faces
@@ -79,7 +79,7 @@ def test_what_is_not_there_or_cannot_be_read_is_said(model, tmp_path):
 def test_the_command_prints_the_table_and_help_teaches(model):
     command = ["-m", "fer_model", "predict", "examples/drawn_anger.png", "--whole-picture", "--model", model]
     lines = python(*command).stdout.splitlines()
-    assert lines[0] == ",".join(bulk.COLUMNS)
+    assert lines[0] == ",".join(bulk.columns(EMOTIONS))
     assert len(lines) == 2
     assert "predict photo.jpg" in python("-m", "fer_model", "--help").stdout
 

@@ -40,7 +40,7 @@ def test_every_run_on_the_way_to_a_version_has_a_row_of_its_own_and_all_together
     assert rows == [
         "| V3 | 1 thousand | 2.00 · 10¹⁵ | 2 | float32, compiled | Some CPU, 2 threads |",
         "| on the way to V3: V3, 2 epochs | 2 thousand | 2.00 · 10¹⁵ | 2 | float32, compiled | Some GPU |",
-        "| V3 and all 1 on its way | | 4.00 · 10¹⁵ | | | |",
+        "| V3 and the trainings before it | | 4.00 · 10¹⁵ | | | |",
     ]
 
 
@@ -58,7 +58,7 @@ def test_what_a_version_learned_from_counts_once_and_has_no_second_row_where_it_
         "| V3 | 2",
         "| on the way to V3: V3, 2 epochs | 4",
         "| on the way to V3: V2, 2 epochs | 2",
-        "| V3 and all 3 on its way | | 8.00 · 10¹⁵ | | | |",
+        "| V3 and the trainings before it | | 8.00 · 10¹⁵ | | | |",
     ]
 
 

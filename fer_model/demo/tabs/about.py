@@ -36,7 +36,7 @@ def about_tab(versions: Versions, classes: tuple[str, ...]) -> None:
     if measured:
         gr.Markdown(
             "## What was measured\nOn FER2013's test set, which played no part in any choice. Neutral is left out for "
-            "versions that do not know it. In brackets: the 95% interval (bootstrap). Near-duplicates: test images "
+            "versions that do not know it. In brackets: the 95 % interval (bootstrap). Near-duplicates: test images "
             "of which the training set holds a near copy. ECE: the expected calibration error."
         )
         gr.HTML(render.scrolling(scores_table(measured), "Scores of every version"), elem_id="scores")
