@@ -79,7 +79,7 @@ def test_robustness_shows_three_strengths_and_what_is_surely_lost_in_bold(tmp_pa
         in "".join(lines)
     )
     assert (
-        "under the strongest noise: it says 70 % and is right in 20 %." in lines[-3]
+        "at “noise: 50”: it says 70 % and is right in 20 %." in lines[-3]
     )
 
 
