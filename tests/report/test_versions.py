@@ -78,9 +78,7 @@ def test_robustness_shows_three_strengths_and_what_is_surely_lost_in_bold(tmp_pa
         "- V3, 150 test images: in the middle strengths most is lost to noise (30 points), blur (5 points)."
         in "".join(lines)
     )
-    assert (
-        "at “noise: 50”: it says 70 % and is right in 20 %." in lines[-3]
-    )
+    assert "at “noise: 50”: it says 70 % and is right in 20 %." in lines[-3]
 
 
 def test_robustness_that_was_not_measured_names_its_command(tmp_path):
