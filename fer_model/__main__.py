@@ -4,7 +4,7 @@
     python -m fer_model push results/v2 user/name
     python -m fer_model report --check
 
-predict and push work wherever the package is installed; the others need a clone and requirements.txt.
+predict, push and export work wherever the package is installed; the others need a clone and requirements.txt.
 """
 
 import argparse
@@ -87,6 +87,58 @@ def _push(args: argparse.Namespace) -> None:
     print(push_folder(run, FERModel.from_pretrained(run.models), args.repo_id, args.private))
 
 
+# export
+
+
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("results", type=Path, metavar="FOLDER", help="a run's folder, such as results/v2")
+    parser.add_argument("--format", choices=("onnx",), default="onnx", help="(default: %(default)s)")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--half", action="store_true", help="store the weights in float16: half the size")
+    kind.add_argument("--int8", action="store_true", help="int8 convolutions: a quarter of the size; needs --dataset")
+    parser.add_argument("--heat-maps", action="store_true", help="a second output: the heat map of every class")
+    parser.add_argument("--dataset", metavar="ID_OR_PATH", help="with --int8: its training images set the ranges")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="(default: onnx/model.onnx beside the weights, by kind)"
+    )
+
+
+def _export(args: argparse.Namespace) -> None:
+    """Write a model as one ONNX file, which needs neither PyTorch nor this package.
+
+        python -m fer_model export results/v3                # results/v3/models/onnx/model.onnx
+        python -m fer_model export results/v3 --half         # …/model_fp16.onnx
+        python -m fer_model export results/v3 --int8 --dataset ../shared/data/fer2013    # …/model_quantized.onnx
+
+    Opset 18. Input: images, float32 (batch, 3, S, S) in [-1, 1], grey in three channels, S as in the file's metadata,
+    for any batch. Output: probabilities (batch, classes), calibrated, their sum 1. With --heat-maps also maps, (batch,
+    classes, S, S) in [0, 1]. docs/speed.md has sizes, times and accuracies.
+    """
+    from fer_model.errors import ModelError
+    from fer_model.model import export
+    from fer_model.model.engine import has_onnx_runtime
+    from fer_model.model.network import FERModel
+
+    if not has_onnx_runtime():
+        raise ModelError("export needs two more packages: pip install onnx onnxruntime")
+    if args.int8 and not args.dataset:
+        raise ModelError("--int8 needs --dataset: training images set the range of each layer.")
+    run = Run(args.results)
+    model = FERModel.from_pretrained(run.models)
+    content, name = export.for_use(model, args.heat_maps), "model"
+    if args.half:
+        content, name = export.half(content), "model_fp16"
+    if args.int8:
+        from fer_model.data.fer2013 import load_fer
+
+        content = export.int8(content, export.for_ranges(load_fer(args.dataset, "train").images, model.input_size))
+        name = "model_quantized"
+    output = args.output or run.models / "onnx" / f"{name}.onnx"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_bytes(content)
+    print(f"written: {output}, {len(content) / 1e6:.1f} MB")
+
+
 # recalibrate
 
 
@@ -145,10 +197,12 @@ def _report(args: argparse.Namespace) -> None:
 COMMANDS = (
     (_predict, _predict_arguments),
     (_push, _push_arguments),
+    (_export, _export_arguments),
     (research.ablation, research.ablation_arguments),
     (research.duplicates, research.duplicates_arguments),
     (research.faithfulness, research.faithfulness_arguments),
     (research.robustness, research.robustness_arguments),
+    (research.bench, research.bench_arguments),
     (_recalibrate, _recalibrate_arguments),
     (_report, _report_arguments),
 )

@@ -160,7 +160,7 @@ def robustness(args: argparse.Namespace) -> None:
     """
     from fer_model.data.fer2013 import load_fer
     from fer_model.evaluation.robustness import measure_version, summary
-    from fer_model.evaluation.robustness_plot import robustness as draw
+    from fer_model.evaluation.study_plots import robustness as draw
     from fer_model.machine import keep_freed_memory
     from fer_model.model.network import FERModel
 
@@ -172,3 +172,59 @@ def robustness(args: argparse.Namespace) -> None:
     write_json(args.output, everything)
     draw(everything, args.output.with_suffix(".png"))
     print(summary(found), f"written: {args.output}, and the plot beside it", sep="\n")
+
+
+def bench_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dataset", default=DEFAULT_DATASET, metavar="ID_OR_PATH", help="(default: %(default)s)")
+    parser.add_argument("--images", type=cli.positive, metavar="N", help="test images for accuracies (default: all)")
+    parser.add_argument("--rounds", type=cli.positive, default=40, metavar="N", help="(default: %(default)s)")
+    parser.add_argument("--threads", type=cli.positive, default=1, metavar="N", help="(default: %(default)s)")
+    parser.add_argument(
+        "--output", type=Path, default=RESULTS / "benchmarks.json", metavar="FILE", help="(%(default)s)"
+    )
+
+
+def bench(args: argparse.Namespace) -> None:
+    """Measure how fast answers are on the CPU, beside what they are compared to.
+
+        python -m fer_model bench --dataset ../shared/data/fer2013
+
+    Both sides of a comparison are asked in turn, and what counts is their ratio. It takes ten minutes on two quiet
+    cores. It writes results/benchmarks.json and .png, from which docs/speed.md is filled. It needs
+    requirements-dev.txt.
+    """
+    import os
+
+    import torch
+
+    from fer_model.configs import VERSIONS
+    from fer_model.data.fer2013 import load_fer
+    from fer_model.data.splits import limited
+    from fer_model.errors import ModelError
+    from fer_model.evaluation import bench
+    from fer_model.evaluation.study_plots import accuracy_over_time
+    from fer_model.machine import environment
+    from fer_model.model.engine import has_onnx_runtime
+
+    if not has_onnx_runtime():
+        raise ModelError("There is nothing to compare without ONNX Runtime: pip install onnx onnxruntime")
+    torch.set_num_threads(args.threads)
+    train, test = (load_fer(args.dataset, split) for split in ("train", "test"))
+    found: dict = {
+        "command": cli.repeat(["python", "-m", "fer_model", "bench"], args, ("dataset", "images", "rounds", "threads")),
+        "environment": environment(torch.device("cpu")),
+        "cores": os.cpu_count(),
+        "load_before": round(os.getloadavg()[0], 1),
+    }
+    test = limited(test, args.images, seed=0)
+    for version in VERSIONS:
+        for name, measured in bench.measure_version(Run(RESULTS / version), test.images[:1], args.rounds).items():
+            found.setdefault(name, {})[version] = measured
+    newest = VERSIONS[-1]
+    found["test_images"] = len(test)
+    found["exports"] = {newest: bench.measure_exports(Run(RESULTS / newest), train, test, args.rounds)}
+    everything = (read_json(args.output) or {}) | found
+    write_json(args.output, everything)
+    accuracies = {version: read_json(Run(RESULTS / version).metrics_file)["accuracy"] for version in VERSIONS}
+    accuracy_over_time(everything, accuracies, args.output.with_suffix(".png"))
+    print(bench.summary(found), f"written: {args.output}, and the plot beside it", sep="\n")

@@ -63,7 +63,7 @@ def hidden(path) -> bool:
 
 LIGHT = """
 import sys
-for name in ("gradio", "datasets", "accelerate", "av", "matplotlib", "evaluate", "pandas"):
+for name in ("gradio", "datasets", "accelerate", "av", "matplotlib", "evaluate", "pandas", "onnx", "onnxruntime"):
     sys.modules[name] = None  # as if it were not installed
 from fer_model import FERModel, FERPipeline
 from fer_model.__main__ import main

@@ -10,7 +10,7 @@ from fer_model.images import open_image
 from fer_model.inference.pipeline import Face, Place, Result
 from fer_model.inference.tracking import Tracker, follow
 from fer_model.labels import known_by_any
-from fer_model.model.gradcam import SHOWN, shown_method
+from fer_model.model.gradcam import TESTED, shown_method
 
 
 class Network:
@@ -55,10 +55,13 @@ class Network:
         return self.versions[version].model.unsure_below
 
     def method(self, version: str | None) -> str:
-        """How a version's heat maps are made and, where that was tested, with what result."""
+        """How a version's heat maps are made and, where that was tested, how and with what result."""
         model = self.versions[version].model
-        tested = " Tested: it finds what the network goes by sooner than a random map or a blob in the centre does."
-        return f"{shown_method(model)}.{tested if model.version in SHOWN else ''}"
+        tested = (
+            f" Tested on {model.version.upper()}: where pixels are uncovered or blurred in the map's order, the answer "
+            "changes sooner than in the order of a random map or of a blob in the centre."
+        )
+        return f"{shown_method(model)}.{tested if model.version in TESTED else ''}"
 
     def class_names(self, version: str | None = None) -> tuple[str, ...]:
         """What a version can answer, in the order of its probabilities; by default the default version."""

@@ -158,7 +158,7 @@ def maps(chosen: Face, method: str) -> str:
     style = f"--classes:{len(pictures)};--crop:url({address(crop)})"
     return (
         f'<div class="fer-maps" style="{style}">{"".join(pictures)}</div>'
-        '<p class="fer-legend">evidence for the class: none <span></span> most</p>'
+        '<p class="fer-legend">evidence: none <span></span> most</p>'
         f'<p class="fer-note">{escape(method)}</p>'
     )
 

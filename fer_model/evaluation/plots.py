@@ -69,7 +69,7 @@ def training_curves(history: History, path: Path) -> None:
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, fontsize=8, frameon=False)
     run = history["run"]
     figure.suptitle(f"{title(run['version'], run['classes'])}, seed {run['seed']}")
-    _save(figure, path)
+    save(figure, path)
 
 
 def _train_loss_label(run: Settings) -> str:
@@ -111,7 +111,7 @@ def confusion(metrics: Scores, path: Path) -> None:
         xlabel="predicted", ylabel="true", title=f"{metrics['n']:,} test images, accuracy {metrics['accuracy']:.1%}"
     )
     figure.colorbar(image, label="share of the true class", shrink=0.8)
-    _save(figure, path)
+    save(figure, path)
 
 
 def class_bars(metrics: Scores, path: Path) -> None:
@@ -128,7 +128,7 @@ def class_bars(metrics: Scores, path: Path) -> None:
     axes.set_xticks(positions, labels)
     axes.set(ylabel="%", ylim=(0, 108), title="Scores by class (test images in brackets)")
     axes.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def reliability(bins: list[dict], ece: float, path: Path) -> None:
@@ -148,7 +148,7 @@ def reliability(bins: list[dict], ece: float, path: Path) -> None:
     upper.legend(loc="upper left")
     lower.bar(left, [item["count"] for item in bins], width, align="edge", color=_GREY, ec="white")
     lower.set(xlabel="confidence (highest probability)", ylabel="images")
-    _save(figure, path)
+    save(figure, path)
 
 
 def coverage(calibration: dict, path: Path) -> None:
@@ -169,7 +169,7 @@ def coverage(calibration: dict, path: Path) -> None:
         axes.legend(loc="lower left")
     axes.set(xlabel="answers given, %", ylabel="of these right, %", xlim=(0, 102), ylim=(0, 102))
     axes.set_title("Answering only when sure")
-    _save(figure, path)
+    save(figure, path)
 
 
 def mean_maps(
@@ -198,7 +198,7 @@ def mean_maps(
     if any(count >= MIN_FACES_IN_MEAN for count in counts.values()):
         figure.colorbar(image, ax=panels, label="mean heat map", shrink=0.7)
     figure.suptitle(f"Mean face of the correctly predicted test images, and their mean heat map\n{method}", fontsize=11)
-    _save(figure, path)
+    save(figure, path)
 
 
 def heat_map_tests(found: dict, path: Path) -> None:
@@ -213,16 +213,16 @@ def heat_map_tests(found: dict, path: Path) -> None:
         for number, (name, figures) in enumerate(part["test"]["methods"].items()):
             x, y = figures["deletion"], figures["insertion"]
             bars = {"xerr": _reach(x), "yerr": _reach(y)}
-            kind = "X" if name.startswith("baseline") else "*" if name == part["shown"] else "o"
-            axes.errorbar(
-                x["value"], y["value"], **bars, fmt=kind, ms=9, lw=0.8, color=colormaps["tab20"](number), label=name
-            )
-        axes.set(title=f"{version.upper()}; the star is shown", xlabel="deletion (lower is better)")
+            kind, colour = "X" if name.startswith("baseline") else "o", colormaps["tab20"](number)
+            axes.errorbar(x["value"], y["value"], **bars, fmt=kind, ms=9, lw=0.8, color=colour, label=name)
+            if name == part["shown"]:
+                axes.plot(x["value"], y["value"], "o", ms=16, mfc="none", mec="black")
+        axes.set(title=f"{version.upper()}; ringed is what is shown", xlabel="deletion (lower is better)")
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("insertion (higher is better)")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", fontsize=8)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _reach(figure: dict) -> list[list[float]]:
@@ -257,7 +257,7 @@ def study(result: dict, path: Path) -> None:
         axes.grid(alpha=0.3)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
     figure.suptitle(result["question"], fontsize=10)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _study_of_many(result: dict, path: Path) -> None:
@@ -275,10 +275,11 @@ def _study_of_many(result: dict, path: Path) -> None:
     axes.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=2, fontsize=9)
     figure.suptitle(result["question"], fontsize=10)
-    _save(figure, path)
+    save(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, in a folder that need not exist yet."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # no software version or date in the file, so that the same figures give the same bytes
     figure.savefig(path, dpi=110, metadata={"Software": None})

@@ -5,7 +5,7 @@ import math
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import cv2
@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from fer_model.errors import ModelError
+from fer_model.model.engine import Session, has_onnx_runtime
 
 WEIGHTS = Path(__file__).parents[1] / "vendor" / "centerface" / "centerface.onnx"
 WEIGHTS_SHA256 = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"
@@ -62,21 +63,29 @@ class Detection:
 
 
 class FaceDetector:
-    """CenterFace (Xu et al. 2019, https://arxiv.org/abs/1911.03599) through OpenCV; safe to share between threads.
+    """CenterFace (Xu et al. 2019, https://arxiv.org/abs/1911.03599); safe to share between threads.
+
+    Args:
+        onnx_runtime: run it there, where threads do not wait for each other, and not in OpenCV; by default where ONNX
+            Runtime is installed.
 
     Raises:
         ModelError: the vendored weights are missing or not the ones this code was tested with.
     """
 
-    def __init__(self):
+    def __init__(self, onnx_runtime: bool | None = None):
         content = WEIGHTS.read_bytes() if WEIGHTS.is_file() else b""
         if hashlib.sha256(content).hexdigest() != WEIGHTS_SHA256:
             raise ModelError(
                 f"The face detector's weights, {WEIGHTS}, are missing or damaged; install the package anew."
             )
-        self._network = cv2.dnn.readNetFromONNX(np.frombuffer(content, dtype=np.uint8))
-        # a cv2.dnn network keeps its input between setInput and forward
-        self._lock = threading.Lock()
+        self._session: Session | None = None
+        if has_onnx_runtime() if onnx_runtime is None else onnx_runtime:
+            self._session = Session(partial(_for_onnx_runtime, content))
+        else:
+            self._network = cv2.dnn.readNetFromONNX(np.frombuffer(content, dtype=np.uint8))
+            # a cv2.dnn network keeps its input between setInput and forward
+            self._lock = threading.Lock()
 
     def detect(
         self, image: Image.Image, threshold: float = 0.5, *, size: int = DETECTION_SIZE, thorough: bool = True
@@ -113,10 +122,7 @@ class FaceDetector:
         # the network halves its input five times, so sides must be multiples of 32: pad on the right and below
         canvas = np.zeros((-(-height // 32) * 32, -(-width // 32) * 32, 3), dtype=np.uint8)
         canvas[:height, :width] = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
-        blob = cv2.dnn.blobFromImage(canvas)  # (1, 3, H, W), RGB, values in [0, 255]
-        with self._lock:
-            self._network.setInput(blob)
-            heat, sizes, offsets, landmarks = (output[0] for output in self._network.forward(_OUTPUTS))
+        heat, sizes, offsets, landmarks = self._run(canvas)
         rows, columns = np.where(heat[0] > threshold)
         if len(rows) == 0:
             return []
@@ -136,6 +142,33 @@ class FaceDetector:
             if box[2] > box[0] and box[3] > box[1]:
                 found.append(Detection(box, float(scores[index]), _points(eyes[index])))
         return sorted(found, key=lambda face: _area(face.box), reverse=True)
+
+    def _run(self, canvas: np.ndarray) -> list[np.ndarray]:
+        """RGB uint8 (H, W, 3) -> what the network gives, each (channels, H / 4, W / 4)."""
+        blob = cv2.dnn.blobFromImage(canvas)  # float32 (1, 3, H, W), values in [0, 255]
+        if self._session:
+            return [output[0] for output in self._session.run(blob)]
+        with self._lock:
+            self._network.setInput(blob)
+            return [output[0] for output in self._network.forward(_OUTPUTS)]
+
+
+def _for_onnx_runtime(content: bytes) -> bytes:
+    """The same network for images of any size, its outputs those of `_OUTPUTS` in this order.
+
+    The file names all weights as inputs, too. They could change then, and ONNX Runtime would prepare nothing for them.
+    """
+    import onnx
+
+    model = onnx.load_from_string(content)
+    weights = {weight.name for weight in model.graph.initializer}
+    for value in [value for value in model.graph.input if value.name in weights]:
+        model.graph.input.remove(value)
+    batch, _, height, width = model.graph.input[0].type.tensor_type.shape.dim
+    batch.dim_param, height.dim_param, width.dim_param = "batch", "height", "width"
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    return model.SerializeToString()
 
 
 @lru_cache(maxsize=1)

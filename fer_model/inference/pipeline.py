@@ -15,7 +15,7 @@ from PIL import Image
 from fer_model.images import ImageSource, open_image
 from fer_model.inference.detector import SMALL_IMAGE, Box, crop_face, shared_detector
 from fer_model.labels import LABEL2ID
-from fer_model.model.gradcam import explain
+from fer_model.model.engine import Engine
 from fer_model.model.network import FERModel
 from fer_model.model.preprocess import preprocess, to_face
 from fer_model.model.tta import VIEWS, logits_over_views
@@ -115,6 +115,7 @@ class FERPipeline:
         self.views = views
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = model.eval().to(self.device)
+        self._engine = Engine(self.model)
 
     @classmethod
     def from_pretrained(
@@ -188,11 +189,10 @@ class FERPipeline:
         for part in pixels.split(_FACES_AT_ONCE):
             part = part.to(self.device)
             if heat_maps:
-                logits, some_maps = explain(self.model, preprocess(part, self.model.input_size))
+                logits, some_maps = self._engine.explain(preprocess(part, self.model.input_size))
                 maps.append(some_maps.cpu())
             if self.views != "plain" or not heat_maps:  # `explain` has given the plain view's logits
-                with torch.inference_mode():
-                    logits = logits_over_views(self.model, part, self.model.input_size, self.views)
+                logits = logits_over_views(self._engine, part, self.model.input_size, self.views)
             probabilities.append(self.model.probabilities(logits).cpu())
         return torch.cat(probabilities), torch.cat(maps).numpy() if heat_maps else None
 

@@ -49,6 +49,9 @@ GRAD_CAM = Method("convolution", "mean")
 SHOWN = {"v3": Method("previous", "positive")}
 """What the pipeline, the demo and the cards show of a version, where that is not `GRAD_CAM`."""
 
+TESTED = ("v2", "v3")
+"""Versions whose shown maps beat both baselines on test images: results/faithfulness.json."""
+
 
 def shown_method(model: FERModel) -> Method:
     """The method whose maps people see of this model."""
@@ -78,7 +81,7 @@ def grad_cam(
     Raises:
         ValueError: a target is not a class index, or there is not one per image.
     """
-    return _scaled(class_activation_maps(model, images, target, method)[:, None], images.shape[-2:])[:, 0]
+    return scaled(class_activation_maps(model, images, target, method)[:, None], images.shape[-2:])[:, 0]
 
 
 def explain(model: FERModel, images: Tensor, method: Method | None = None) -> tuple[Tensor, Tensor]:
@@ -96,7 +99,7 @@ def explain(model: FERModel, images: Tensor, method: Method | None = None) -> tu
     method = method or shown_method(model)
     with _graph_from(model, images, method.layer) as (activations, logits):
         maps = [_weighted(activations, score.sum(), method, retain_graph=True) for score in logits.unbind(dim=1)]
-    return logits.detach().float(), _scaled(torch.stack(maps, dim=1), images.shape[-2:])
+    return logits.detach().float(), scaled(torch.stack(maps, dim=1), images.shape[-2:])
 
 
 def class_activation_maps(
@@ -150,7 +153,7 @@ def _weighted(activations: Tensor, score: Tensor, method: Method, retain_graph: 
     return (weights * activations.detach()).sum(dim=1).relu().float()
 
 
-def _scaled(maps: Tensor, size: torch.Size) -> Tensor:
+def scaled(maps: Tensor, size: torch.Size) -> Tensor:
     """(B, C, h, w) -> (B, C, *size), each map's lowest value 0 and its highest 1; a constant map is 0."""
     maps = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
     low, high = maps.amin(dim=(2, 3), keepdim=True), maps.amax(dim=(2, 3), keepdim=True)

@@ -1,7 +1,9 @@
 """Test-time augmentation: the network sees several views of a face, and the logits are averaged."""
 
+from collections.abc import Callable
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fer_model.model.preprocess import preprocess
 
@@ -33,12 +35,15 @@ def views(faces: Tensor, kind: str) -> list[Tensor]:
 
 
 def logits_over_views(
-    model: nn.Module,
+    model: Callable[[Tensor], Tensor],
     faces: Tensor,
     size: int,
     kind: str = "plain",
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Tensor:
-    """Mean logits float32 (B, classes) over the views of stored faces, uint8 (B, 1, 48, 48), shown at `size` pixels."""
+    """Mean logits float32 (B, classes) over the views of stored faces, uint8 (B, 1, 48, 48), shown at `size` pixels.
+
+    `model` is a network, or whatever gives its logits.
+    """
     shown = (preprocess(view, size).contiguous(memory_format=memory_format) for view in views(faces, kind))
     return torch.stack([model(images).float() for images in shown]).mean(dim=0)

@@ -44,6 +44,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {
     "data": ("data.md", data.data_table),
     "cold start": ("cold_start.md", speed.cold_start),
     "demo": ("demo.md", speed.demo_table),
+    "speed": ("speed.md", speed.benchmarks),
 }
 """By name, the template and the function that gives its numbers."""
 

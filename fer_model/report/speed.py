@@ -4,13 +4,49 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fer_model.report.markdown import table
+from fer_model.report.markdown import percent, table
 from fer_model.runs import read_json
 
 
 def cold_start(results: Path) -> dict[str, Any]:
     """How long the demo takes to start; None where it has not been measured."""
     return {"measured": read_json(results / "cold_start.json")}
+
+
+COMPARISONS = {
+    "predict_vs_eager_fp32": "a face, its probabilities and all heat maps; to PyTorch in float32",
+    "probabilities_vs_eager_fp32": "a face, its probabilities only; to the same",
+    "batch_of_32_vs_eager_fp32": "32 faces with all heat maps; to the same",
+    "shown_maps_vs_grad_cam_before": "a face with the heat maps that are shown; to Grad-CAM at the last convolution "
+    "in PyTorch",
+    "gradcam_vs_package": "a face with all heat maps; to the package grad-cam",
+    "photo_vs_before": "a photo of one face, detection included; to PyTorch and OpenCV",
+    "eight_visitors_vs_before": "photos by 8 visitors at once; to the same",
+}
+"""What a ratio in results/benchmarks.json is of."""
+
+
+def benchmarks(results: Path) -> dict[str, Any]:
+    """The ratios of every version, and the exported files; None where nothing was measured."""
+    measured = read_json(results / "benchmarks.json")
+    if measured is None:
+        return {"measured": None}
+    versions = list(measured["predict_vs_eager_fp32"])
+    rows = [(what, *(_ratio(measured[name][version]) for version in versions)) for name, what in COMPARISONS.items()]
+    exports = [
+        (version.upper(), kind["kind"], f"{kind['mb']:.1f}", f"{kind['ms']:.1f}", percent(kind["accuracy"]))
+        for version, kinds in measured["exports"].items()
+        for kind in kinds
+    ]
+    return {
+        "measured": measured,
+        "table": table(("what, compared to what", *map(str.upper, versions)), rows),
+        "exports": table(("version", "exported as", "MB", "ms", "accuracy, %"), exports),
+    }
+
+
+def _ratio(measured: dict) -> str:
+    return f"{measured['median']:.2f} ({measured['low']:.2f} to {measured['high']:.2f})"
 
 
 def demo_table(results: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_model.errors import FERError
+from fer_model.evaluation.faithfulness import RANDOM
 from fer_model.hub.card import hardest
 from fer_model.labels import EMOTIONS
 from fer_model.model.network import FERModel
@@ -78,7 +79,7 @@ def empty_heat_maps(results: Path) -> dict[str, Any]:
 
 
 def heat_map_tests(results: Path) -> dict[str, Any]:
-    """Insertion and deletion of every kind of heat map on test images, a column a version; bold is what is shown."""
+    """What the study of heat maps found on test images: every kind of map, a column a version; and those shown."""
     found = read_json(results / "faithfulness.json")
     if found is None:
         return {"table": None}
@@ -91,11 +92,40 @@ def heat_map_tests(results: Path) -> dict[str, Any]:
             cell = f"{figures['insertion']['value']:.2f} · {figures['deletion']['value']:.2f}"
             cells.append(f"**{cell}**" if found[name]["shown"] == method else cell)
         rows.append(cells)
+    head = [name.upper() for name in names]
+    of_shown = [_shown_map(found[name]) for name in names]
     return {
-        "table": table(("insertion · deletion", *(name.upper() for name in names)), rows),
-        "images": found[names[0]]["test"]["images"],
+        "table": table(("insertion · deletion", *head), rows),
+        "images": [(name.upper(), found[name]["test"]["images"]) for name in names],
         "commands": [found[name]["command"] for name in names],
-        "shown": [(name.upper(), found[name]["shown"], found[name]["test"]["methods"]) for name in names],
+        "shown": table(("the map that is shown", *head), [(row, *(of[row] for of in of_shown)) for row in of_shown[0]]),
+    }
+
+
+def _shown_map(found: dict[str, Any]) -> dict[str, str]:
+    """Of one version's shown map: by the name of a row what was found."""
+    methods = found["test"]["methods"]
+    shown, random = methods[found["shown"]], methods[RANDOM]
+
+    def lead(measure: str) -> str:
+        if "lead" not in shown:  # a study from before this was measured
+            return "–"
+        value, (low, high) = shown["lead"][measure]["value"], shown["lead"][measure]["ci"]
+        return f"{value:.2f} ({low:.2f} to {high:.2f})"
+
+    def share(place: str) -> str:
+        return f"{percent(shown[place], 0)} % ({percent(random[place], 0)} %)"
+
+    return {
+        "method": found["shown"],
+        "insertion above the stronger baseline's (95 %)": lead("insertion"),
+        "deletion below the stronger baseline's (95 %)": lead("deletion"),
+        "correlation with the map of the face one pixel aside": f"{shown['shifted']:.2f}",
+        "correlation with the map of the mirrored face": f"{shown['flipped']:.2f}",
+        "correlation with the map of random weights": f"{shown['with_random_weights']:.2f}",
+        "evidence outside the face (random map)": share("outside_the_face"),
+        "evidence in the corners (random map)": share("in_corners"),
+        "time for all classes, times Grad-CAM's": f"{shown['times_grad_cam']:.1f}",
     }
 
 

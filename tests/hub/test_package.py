@@ -50,7 +50,7 @@ def test_the_package_asks_for_what_requirements_txt_asks_for_or_less():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     requirements = (ROOT / "requirements.txt").read_text().split("\n")
     extras = project["optional-dependencies"]
-    assert {*project["dependencies"], *extras["train"], *extras["video"]} <= set(requirements)
+    assert {*project["dependencies"], *extras["train"], *extras["video"], *extras["fast"]} <= set(requirements)
 
 
 @pytest.mark.slow

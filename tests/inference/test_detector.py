@@ -7,6 +7,7 @@ from PIL import Image
 from fer_model.errors import ModelError
 from fer_model.inference import detector
 from fer_model.inference.pipeline import NO_FACE
+from fer_model.model.engine import has_onnx_runtime
 from helpers import EXAMPLES
 
 ASTRONAUT = EXAMPLES / "astronaut.jpg"
@@ -79,6 +80,20 @@ def test_missing_detector_weights_are_an_error_that_names_the_file(monkeypatch, 
     monkeypatch.setattr(detector, "WEIGHTS", tmp_path / "centerface.onnx")
     with pytest.raises(ModelError, match=r"centerface\.onnx.* missing or damaged"):
         detector.FaceDetector()
+
+
+@pytest.mark.skipif(not has_onnx_runtime(), reason="onnx and onnxruntime are not installed")
+def test_onnx_runtime_finds_the_boxes_that_opencv_finds():
+    ours, opencv = detector.FaceDetector(onnx_runtime=True), detector.FaceDetector(onnx_runtime=False)
+    found = 0
+    for file in sorted(EXAMPLES.glob("*.[jp][pn]g")):
+        photo = Image.open(file).convert("RGB")
+        for face, expected in zip(ours.detect(photo), opencv.detect(photo), strict=True):
+            assert np.abs(np.array(face.box) - expected.box).max() <= 1  # pixels: they are rounded
+            assert face.score == pytest.approx(expected.score, abs=1e-4)
+            assert np.abs(np.array(face.eyes) - expected.eyes).max() < 0.01 * photo.width
+            found += 1
+    assert found >= 3
 
 
 def test_a_crop_is_a_square_around_the_middle_of_its_box(two):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fer_model.report.readme import section
+from fer_model.report.speed import COMPARISONS
 from helpers import ROOT
 
 MEASURED = {"version": "V9", "cores": 2, "environment": {"processor": "Some CPU"}}
@@ -80,3 +81,16 @@ def test_a_part_that_does_not_exist_is_named():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
     assert "there is no part speed" in done.stderr
+
+
+def test_the_page_on_speed_says_what_was_measured(tmp_path):
+    ratio = {"median": 1.604, "low": 1.5, "high": 1.75, "before_ms": 33.0, "now_ms": 20.0}
+    measured = {name: {"v1": ratio, "v3": ratio | {"median": 2.5}} for name in COMPARISONS}
+    export = {"kind": "--half", "mb": 7.54, "ms": 12.31, "accuracy": 0.7432}
+    environment = {"processor": "Some CPU", "threads": 1, "torch": "2"}
+    rest = {"command": "C", "cores": 2, "load_before": 0.1, "test_images": 5945, "environment": environment}
+    (tmp_path / "benchmarks.json").write_text(json.dumps({**measured, **rest, "exports": {"v3": [export]}}))
+    text = section("speed", tmp_path)
+    assert "| 1.60 (1.50 to 1.75) | 2.50 (1.50 to 1.75) |" in text
+    assert "| V3 | --half | 7.5 | 12.3 | 74.3 |" in text
+    assert "busy" not in text

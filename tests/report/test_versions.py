@@ -2,6 +2,7 @@
 
 import json
 
+from fer_model.evaluation.faithfulness import RANDOM
 from fer_model.evaluation.metrics import FERMetric
 from fer_model.labels import EMOTIONS
 from fer_model.model.network import FERModel
@@ -83,3 +84,23 @@ def test_robustness_shows_three_strengths_and_what_is_surely_lost_in_bold(tmp_pa
 
 def test_robustness_that_was_not_measured_names_its_command(tmp_path):
     assert "python -m fer_model robustness" in section("robustness", tmp_path)
+
+
+def test_the_map_that_is_shown_is_bold_and_has_its_lead_where_it_was_measured(tmp_path):
+    def figures(insertion: float, **more) -> dict:
+        places = {"outside_the_face": insertion / 2, "in_corners": insertion / 10, "times_grad_cam": 1.5}
+        alike = dict.fromkeys(("shifted", "flipped", "with_random_weights"), 0.5)
+        area = {"insertion": {"value": insertion, "ci": [0, 1]}, "deletion": {"value": 0.25, "ci": [0, 1]}}
+        return area | places | alike | more
+
+    lead = {name: {"value": 0.1, "ci": [-0.01, 0.2]} for name in ("insertion", "deletion")}
+    methods = {"a": figures(0.8, lead=lead), "b": figures(0.4), RANDOM: figures(1.0)}
+    study = {"command": "the command", "test": {"images": 7, "methods": methods}}
+    (tmp_path / "faithfulness.json").write_text(
+        json.dumps({"v1": study | {"shown": "b"}, "v2": study | {"shown": "a"}})
+    )
+    text = section("heat map tests", tmp_path)
+    assert "| a | 0.80 · 0.25 | **0.80 · 0.25** |\n| b | **0.40 · 0.25** | 0.40 · 0.25 |" in text
+    assert "| insertion above the stronger baseline's (95 %) | – | 0.10 (-0.01 to 0.20) |" in text
+    assert "| evidence outside the face (random map) | 20 % (50 %) | 40 % (50 %) |" in text
+    assert "V1 7, V2 7" in text

@@ -125,7 +125,7 @@ def photo_tab(network: Network, examples: list[Path]) -> None:
         f"A heat map for each of the {COUNTS[len(network.class_names())]} classes. Each is scaled by itself, so maps "
         "tell where, not how strongly."
     )
-    opacity = gr.Slider(0, 100, 45, step=1, label="Opacity of the maps, %", elem_id="opacity")
+    opacity = gr.Slider(0, 100, 45, step=1, label="Opacity, %", elem_id="opacity")
     maps = gr.HTML(elem_id="maps")
     answers = gr.HTML(elem_id="answers")
 

@@ -1,14 +1,42 @@
-"""The figure of `robustness`: a panel a change, a line a version."""
+"""Plots of accuracy: over the time for a face, and by how much photos are changed."""
 
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from fer_model.evaluation.plots import save
+
 COLUMNS = 5
 
 
+def accuracy_over_time(found: dict, accuracies: dict[str, float], path: Path) -> None:
+    """Test accuracy over the time for a face, without heat maps: in PyTorch, in ONNX Runtime, as exported files.
+
+    Args:
+        found: what is in results/benchmarks.json. accuracies: of each version, in [0, 1].
+    """
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for version, times in found["probabilities_vs_eager_fp32"].items():
+        accuracy = 100 * accuracies[version]
+        axes.plot([times["before_ms"], times["now_ms"]], [accuracy] * 2, ":", color="grey")
+        axes.plot(times["before_ms"], accuracy, "o", mfc="white", color="C0")
+        axes.plot(times["now_ms"], accuracy, "o", color="C0")
+        axes.annotate(version.upper(), (times["now_ms"], accuracy), xytext=(0, 7), textcoords="offset points")
+    for version, kinds in found["exports"].items():
+        for kind in kinds[1:]:
+            place = kind["ms"], 100 * kind["accuracy"]
+            axes.plot(*place, "D", color="C1")
+            axes.annotate(f"{version.upper()} {kind['kind']}", place, xytext=(0, -15), textcoords="offset points")
+    axes.set(xlabel="ms for a face (hollow: PyTorch; full: ONNX Runtime)", ylabel="test accuracy, %")
+    axes.set_xlim(left=0)
+    axes.margins(y=0.2)
+    axes.grid(alpha=0.3)
+    save(figure, path)
+
+
 def robustness(found: dict, path: Path) -> None:
-    """Accuracy by strength, from the unchanged faces on the left to the strongest change, with 95 % intervals.
+    """A panel a change, a line a version: accuracy by strength, with 95 % intervals; on the left the unchanged faces.
 
     Args:
         found: results/robustness.json.
@@ -38,6 +66,4 @@ def robustness(found: dict, path: Path) -> None:
     panels[len(changes)].legend(*panels[0].get_legend_handles_labels(), loc="center", frameon=False)
     images = ", ".join(f"{version.upper()} {found[version]['images']:,}" for version in versions)
     figure.suptitle(f"Accuracy on changed test images (a sample: {images}); bands are 95 % intervals", fontsize=11)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # no software version or date in the file, so that the same figures give the same bytes
-    figure.savefig(path, dpi=90, metadata={"Software": None})
+    save(figure, path)

@@ -1,0 +1,101 @@
+"""A network's answers, by the fastest way that the machine has: ONNX Runtime on a CPU, else PyTorch.
+
+Same answers: logits and heat maps differ by less than 1e-3 (tests/model/test_engine.py).
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fer_model.model.export import for_engine
+from fer_model.model.folded import Folded
+from fer_model.model.gradcam import explain, shown_method
+from fer_model.model.network import FERModel
+
+MANY = 8
+"""From so many faces on, PyTorch is as fast for maps of an earlier block, whose derivatives pass the last one."""
+
+
+def has_onnx_runtime() -> bool:
+    """Are onnxruntime and onnx, which prepares its files, installed?"""
+    return all(find_spec(name) for name in ("onnxruntime", "onnx"))
+
+
+class Session:
+    """An ONNX file in ONNX Runtime, on the CPU, with as many threads as PyTorch has. Threads may share it.
+
+    It is loaded when it is first run, and again in a process that was forked since.
+
+    Args:
+        content: gives the file's bytes.
+    """
+
+    def __init__(self, content: Callable[[], bytes]):
+        self._content = content
+        self._loading = threading.Lock()
+        self._loaded: tuple[int, Any] = (0, None)  # in which process, and what
+
+    def run(self, array: np.ndarray) -> list[np.ndarray]:
+        """The only input -> all outputs, in their order."""
+        session = self._session()
+        return session.run(None, {session.get_inputs()[0].name: array})
+
+    def _session(self) -> Any:
+        with self._loading:
+            process, session = self._loaded
+            if process != os.getpid():
+                import onnxruntime
+
+                options = onnxruntime.SessionOptions()
+                options.intra_op_num_threads = torch.get_num_threads()
+                # threads that wait for work would take the cores from other requests
+                options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+                options.log_severity_level = 3  # errors; it warns of what it removes from a graph
+                session = onnxruntime.InferenceSession(self._content(), options, providers=["CPUExecutionProvider"])
+                self._loaded = os.getpid(), session
+            return session
+
+
+class Engine:
+    """Logits and heat maps of a network in evaluation mode. Threads may share it.
+
+    On a CPU it takes the weights as they are at the first answer.
+
+    Args:
+        onnx_runtime: use it on a CPU; by default where it is installed.
+    """
+
+    def __init__(self, model: FERModel, onnx_runtime: bool | None = None):
+        self.model = model
+        on_cpu = next(model.parameters()).device.type == "cpu"
+        self.onnx_runtime = on_cpu and (has_onnx_runtime() if onnx_runtime is None else onnx_runtime)
+        self._sessions = {maps: Session(partial(for_engine, model, maps)) for maps in (False, True)}
+        self._folded: Folded | None = None
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Images (B, 3, S, S), as the network takes them -> logits float32 (B, classes)."""
+        if self.onnx_runtime:
+            (logits,) = self._sessions[False].run(images.numpy())
+            return torch.from_numpy(logits)
+        with torch.inference_mode():
+            return self.model(images).float()
+
+    def explain(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """As `gradcam.explain` with the method that is shown of this model."""
+        many = len(images) >= MANY and shown_method(self.model).layer in ("previous", "earlier")
+        if self.onnx_runtime and not many:
+            logits, maps = self._sessions[True].run(images.numpy())
+            return torch.from_numpy(logits), torch.from_numpy(maps)
+        if images.device.type != "cpu" or many:
+            return explain(self.model, images)
+        if self._folded is None:
+            self._folded = Folded(self.model)
+        with torch.inference_mode():
+            return self._folded(images)
