@@ -201,6 +201,7 @@ COMMANDS = (
     (research.ablation, research.ablation_arguments),
     (research.duplicates, research.duplicates_arguments),
     (research.faithfulness, research.faithfulness_arguments),
+    (research.robustness, research.robustness_arguments),
     (research.bench, research.bench_arguments),
     (research.votes, research.votes_arguments),
     (_recalibrate, _recalibrate_arguments),

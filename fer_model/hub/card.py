@@ -12,7 +12,7 @@ from fer_model.configs import CONFIGS, DEFAULT_DATASET, NEAR_DUPLICATE
 from fer_model.hub.merge import MEASURED_BY, merged
 from fer_model.labels import COUNTS, EMOTIONS
 from fer_model.records import History, Metrics, Scores
-from fer_model.runs import ROOT, Run, all_epochs, folder_name, length, teachers, title
+from fer_model.runs import ROOT, Run, all_epochs, folder_name, length, read_json, teachers, title
 
 FER2013_TEST_IMAGES = {6: 5945, 7: 7178}
 """By the number of classes: PublicTest and PrivateTest together, without the neutral images or with them."""
@@ -61,7 +61,32 @@ def model_card(run: Run, model: Network, repo_id: str | None = None, wheel: str 
         metrics=metrics,
         history=run.history(),
         wheel=wheel,
+        robustness=_robustness(run, model),
     )
+
+
+def hardest(tested: dict, count: int = 3) -> list[tuple[str, float, float]]:
+    """The changes of photos that cost most accuracy at the middle one of their five strengths.
+
+    Args:
+        tested: the entry of a version in robustness.json.
+
+    Returns:
+        (name of the change, amount, accuracy lost), the worst first.
+    """
+    rows = [(name, *_middle(change)) for name, change in tested["changes"].items()]
+    return sorted(rows, key=lambda row: -row[2])[:count]
+
+
+def _middle(change: dict) -> tuple[float, float]:
+    level = change["levels"][len(change["levels"]) // 2]
+    return level["amount"], level["lost"]["value"]
+
+
+def _robustness(run: Run, model: Network) -> dict | None:
+    """What `python -m fer_model robustness` found of these weights; None if it measured others, or nothing."""
+    tested = (read_json(run.folder.parent / "robustness.json") or {}).get(run.folder.name)
+    return tested if tested and tested["model_sha256"] == model.digest() else None
 
 
 def render(
@@ -74,6 +99,7 @@ def render(
     metrics: Metrics | None = None,
     history: History | None = None,
     wheel: str | None = None,
+    robustness: dict | None = None,
 ) -> str:
     """A whole card in Markdown.
 
@@ -84,6 +110,7 @@ def render(
         metrics: what `evaluate.py` measured of these weights.
         history: the training run that made them.
         wheel: the address of the package's wheel, for `pip install`. Without it the card names a clone.
+        robustness: what was measured of these weights on changed photos.
     """
     environment = _environment()
     words: Any = environment.get_template("card_sentences.jinja").module  # its attributes are the template's macros
@@ -101,6 +128,8 @@ def render(
         parts=_parts(metrics) if metrics else [],
         test_set=test_set,
         copy_of=words.copy_of(DEFAULT_DATASET) if metrics and _is_another_copy(metrics) else "",
+        robustness=robustness,
+        hardest=hardest(robustness) if robustness else [],
         calibration=words.calibration(metrics["calibration"]) if metrics and _tells(metrics) else "",
         crowd=words.crowd(metrics["votes"], metrics) if metrics and "votes" in metrics else "",
         classes=words.classes(metrics) if metrics else "",

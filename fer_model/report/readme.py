@@ -39,6 +39,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {
     "heat maps": ("heat_maps.md", versions.empty_heat_maps),
     "heat map tests": ("heat_map_tests.md", versions.heat_map_tests),
     "hard cases": ("hard_cases.md", hard_cases.hard_cases_table),
+    "robustness": ("robustness.md", versions.robustness),
     "effort": ("table.md", effort.effort_table),
     **{f"study {name}": ("study.md", partial(study_table, name)) for name in STUDIES},
     "data": ("data.md", data.data_table),

@@ -5,6 +5,7 @@ from typing import Any
 
 from fer_model.errors import FERError
 from fer_model.evaluation.faithfulness import RANDOM
+from fer_model.hub.card import hardest
 from fer_model.labels import EMOTIONS
 from fer_model.model.network import FERModel
 from fer_model.records import Figure, History, Metrics, Scores, VoteMetrics
@@ -191,6 +192,43 @@ def _shown_map(found: dict[str, Any]) -> dict[str, str]:
         "evidence in the corners (random map)": share("in_corners"),
         "time for all classes, times Grad-CAM's": f"{shown['times_grad_cam']:.1f}",
     }
+
+
+def robustness(results: Path) -> dict[str, Any]:
+    """Accuracy on changed photos at the weakest, middle and strongest amounts; bold is what is surely lost."""
+    found = read_json(results / "robustness.json") or {}
+    names = [run.folder.name for run in versions(results) if run.folder.name in found]
+    if not names:
+        return {"table": None}
+    tested = [found[name] for name in names]
+    titles = [title(name.partition("-")[0], part["classes"]) for name, part in zip(names, tested, strict=True)]
+    rows = [("unchanged", *(_accuracy_of_sample(part["unchanged"]) for part in tested))]
+    for change, first in tested[0]["changes"].items():
+        amounts = " · ".join(f"{level['amount']:g}" for level in first["levels"][::2])
+        cells = (" · ".join(map(_after_change, part["changes"][change]["levels"][::2])) for part in tested)
+        rows.append((f"{change}: {amounts} ({first['unit']})", *cells))
+    return {
+        "table": table(("accuracy, %", *titles), rows),
+        "commands": [part["command"] for part in tested],
+        "versions": [
+            (name, part, hardest(part), max(part["changes"].items(), key=lambda item: _too_sure(item[1]["levels"][-1])))
+            for name, part in zip(titles, tested, strict=True)
+        ],
+    }
+
+
+def _accuracy_of_sample(scores: dict) -> str:
+    low, high = (percent(value, 0) for value in scores["accuracy"]["ci"])
+    return f"{percent(scores['accuracy']['value'], 0)} ({low}–{high})"
+
+
+def _after_change(level: dict) -> str:
+    share = percent(level["accuracy"]["value"], 0)
+    return f"**{share}**" if level["lost"]["ci"][0] > 0 else share
+
+
+def _too_sure(level: dict) -> float:
+    return level["confidence"] - level["accuracy"]["value"]
 
 
 def lost_without_twins(results: Path) -> list[tuple[str, str]]:

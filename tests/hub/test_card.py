@@ -7,7 +7,7 @@ from fer_model.hub import card
 from fer_model.hub.merge import merged
 from fer_model.labels import EMOTIONS
 from fer_model.model.network import FERModel
-from fer_model.runs import Run
+from fer_model.runs import Run, write_json
 from helpers import ROOT
 from helpers.small_run import measured_run
 
@@ -55,6 +55,23 @@ def test_figures_of_other_weights_are_left_out(run):
     assert card.data.eval_results is None
     assert "62.5" not in card.text
     assert "have not been measured" in card.text
+
+
+def test_the_card_names_the_three_changes_that_cost_most_of_these_weights_alone(tmp_path):
+    run = measured_run(tmp_path / "v1")
+    assert "Worse photos" not in text_of(run)
+    digest = FERModel.from_pretrained(run.models).digest()
+    losses = {"blur": 0.25, "noise": 0.5, "JPEG": 0.125, "shift": 0.375}
+    changes = {
+        name: {"unit": "of it", "levels": [{"amount": n, "lost": {"value": lost * n / 3}} for n in range(1, 6)]}
+        for name, lost in losses.items()
+    }
+    tested = {"command": "measure", "images": 9, "changes": changes}
+    file = tmp_path / "robustness.json"
+    write_json(file, {run.folder.name: tested | {"model_sha256": digest}})
+    assert "noise (of it: 3) 50 points, shift (of it: 3) 38 points, blur (of it: 3) 25 points." in text_of(run)
+    write_json(file, {run.folder.name: tested | {"model_sha256": "another"}})
+    assert "Worse photos" not in text_of(run)
 
 
 def test_the_card_on_the_hub_names_the_hub_id(run):

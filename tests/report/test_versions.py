@@ -51,6 +51,41 @@ def test_what_is_answered_and_what_is_withheld_stands_in_a_row_per_version(tmp_p
     assert section("unsure", tmp_path).endswith("| V1 | 0.80 | 0.050 | 0.020 | 50 % | 85 % | 78 % | – |")
 
 
+def level(amount: float, accuracy: float, lost: float) -> dict:
+    surely = [lost - 0.1, lost + 0.1]
+    scores = {"accuracy": {"value": accuracy, "ci": [accuracy - 0.05, accuracy + 0.05]}, "ece": 0.2, "confidence": 0.7}
+    return {"amount": amount, "lost": {"value": lost, "ci": surely}, **scores}
+
+
+def test_robustness_shows_three_strengths_and_what_is_surely_lost_in_bold(tmp_path):
+    changes = {
+        "blur": [level(1, 0.7, 0), level(2, 0.7, 0), level(3, 0.65, 0.05), level(4, 0.5, 0.2), level(5, 0.4, 0.3)],
+        "noise": [level(10 * n, 0.7 - n / 10, n / 10) for n in range(1, 6)],
+    }
+    part = {
+        "command": "measure",
+        "images": 150,
+        "classes": 6,
+        "unchanged": level(0, 0.7, 0),
+        "changes": {name: {"unit": "of it", "levels": levels} for name, levels in changes.items()},
+    }
+    (tmp_path / "robustness.json").write_text(json.dumps({"v3-7": part | {"classes": 7}, "v3": part}))
+    lines = section("robustness", tmp_path).splitlines()
+    assert lines[0] == "| accuracy, % | V3 | V3, seven classes |"
+    assert lines[2] == "| unchanged | 70 (65–75) | 70 (65–75) |"
+    assert lines[3].startswith("| blur: 1 · 3 · 5 (of it) | 70 · 65 · **40** |")
+    assert lines[4].startswith("| noise: 10 · 30 · 50 (of it) | 60 · **40** · **20** |")
+    assert (
+        "- V3, 150 test images: in the middle strengths most is lost to noise (30 points), blur (5 points)."
+        in "".join(lines)
+    )
+    assert "at “noise: 50”: it says 70 % and is right in 20 %." in lines[-3]
+
+
+def test_robustness_that_was_not_measured_names_its_command(tmp_path):
+    assert "python -m fer_model robustness" in section("robustness", tmp_path)
+
+
 def test_the_map_that_is_shown_is_bold_and_has_its_lead_where_it_was_measured(tmp_path):
     def figures(insertion: float, **more) -> dict:
         places = {"outside_the_face": insertion / 2, "in_corners": insertion / 10, "times_grad_cam": 1.5}

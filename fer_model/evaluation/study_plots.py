@@ -1,0 +1,69 @@
+"""Plots of accuracy: over the time for a face, and by how much photos are changed."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from fer_model.evaluation.plots import save
+
+COLUMNS = 5
+
+
+def accuracy_over_time(found: dict, accuracies: dict[str, float], path: Path) -> None:
+    """Test accuracy over the time for a face, without heat maps: in PyTorch, in ONNX Runtime, as exported files.
+
+    Args:
+        found: what is in results/benchmarks.json. accuracies: of each version, in [0, 1].
+    """
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for version, times in found["probabilities_vs_eager_fp32"].items():
+        accuracy = 100 * accuracies[version]
+        axes.plot([times["before_ms"], times["now_ms"]], [accuracy] * 2, ":", color="grey")
+        axes.plot(times["before_ms"], accuracy, "o", mfc="white", color="C0")
+        axes.plot(times["now_ms"], accuracy, "o", color="C0")
+        axes.annotate(version.upper(), (times["now_ms"], accuracy), xytext=(0, 7), textcoords="offset points")
+    for version, kinds in found["exports"].items():
+        for kind in kinds[1:]:
+            place = kind["ms"], 100 * kind["accuracy"]
+            axes.plot(*place, "D", color="C1")
+            axes.annotate(f"{version.upper()} {kind['kind']}", place, xytext=(0, -15), textcoords="offset points")
+    axes.set(xlabel="ms for a face (hollow: PyTorch; full: ONNX Runtime)", ylabel="test accuracy, %")
+    axes.set_xlim(left=0)
+    axes.margins(y=0.2)
+    axes.grid(alpha=0.3)
+    save(figure, path)
+
+
+def robustness(found: dict, path: Path) -> None:
+    """A panel a change, a line a version: accuracy by strength, with 95 % intervals; on the left the unchanged faces.
+
+    Args:
+        found: results/robustness.json.
+    """
+    versions = sorted(found)
+    changes = found[versions[0]]["changes"]
+    rows = -(-(len(changes) + 1) // COLUMNS)  # one panel more, for the legend
+    figure = Figure(figsize=(3 * COLUMNS, 2.8 * rows), layout="constrained")
+    panels = figure.subplots(rows, COLUMNS, sharey=True).flatten()
+    for axes, (name, change) in zip(panels, changes.items(), strict=False):
+        for version in versions:
+            scores = [found[version]["unchanged"], *found[version]["changes"][name]["levels"]]
+            values = [100 * row["accuracy"]["value"] for row in scores]
+            low, high = zip(*(row["accuracy"]["ci"] for row in scores), strict=True)
+            (line,) = axes.plot(values, "o-", ms=3, label=f"{version.upper()}, {found[version]['classes']} classes")
+            band = [[100 * share for share in bound] for bound in (low, high)]
+            axes.fill_between(range(len(scores)), *band, color=line.get_color(), alpha=0.12, lw=0)
+        axes.set_xticks(range(len(scores)), ["none", *(f"{row['amount']:g}" for row in change["levels"])], fontsize=8)
+        axes.set_title(name, fontsize=10)
+        axes.set_xlabel(change["unit"], fontsize=8)
+        axes.grid(alpha=0.3)
+    for axes in panels[len(changes) :]:
+        axes.axis("off")
+    for axes in panels[::COLUMNS]:
+        axes.set_ylabel("accuracy, %", fontsize=9)
+    panels[0].set_ylim(0, 100)
+    panels[len(changes)].legend(*panels[0].get_legend_handles_labels(), loc="center", frameon=False)
+    images = ", ".join(f"{version.upper()} {found[version]['images']:,}" for version in versions)
+    figure.suptitle(f"Accuracy on changed test images (a sample: {images}); bands are 95 % intervals", fontsize=11)
+    save(figure, path)
