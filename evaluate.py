@@ -30,7 +30,7 @@ from fer_model.data.duplicates import leaked_rows
 from fer_model.data.splits import limited
 from fer_model.data.votes import find_votes
 from fer_model.errors import FERError
-from fer_model.evaluation import measure, votes
+from fer_model.evaluation import measure, plots, votes
 from fer_model.evaluation.expectations import check_expectations
 from fer_model.hub import push
 from fer_model.hub.card import write_card
@@ -109,7 +109,7 @@ def main(args: argparse.Namespace) -> Metrics | None:
         metrics["six_classes"] = {**measure.best_of_six(model, logits, test)}
     if seen:
         votes.add_votes(metrics, model, answers, seen)
-        votes.plot_certainty(metrics["votes"], run.visualizations / "votes.png")
+        plots.certainty(metrics["votes"], run.visualizations / "votes.png")
     measure.draw(model, test, logits, metrics, heat_maps, history, run.visualizations)
     write_json(run.metrics_file, metrics)
     published = FERModel.from_pretrained(run.models) if run.models.is_dir() else None

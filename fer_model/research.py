@@ -125,8 +125,8 @@ def faithfulness(args: argparse.Namespace) -> None:
     joins those of other versions in results/faithfulness.json. It takes a quarter of an hour on two cores.
     """
     from fer_model.data.fer2013 import load_fer
-    from fer_model.evaluation.faithfulness import measure_version, summary
-    from fer_model.evaluation.plots import heat_map_tests
+    from fer_model.studies.faithfulness import measure_version, summary
+    from fer_model.studies.plots import heat_map_tests
 
     train, test = (load_fer(args.dataset, split) for split in ("train", "test"))
     found = measure_version(Run(RESULTS / args.version), train, test, args.images)
@@ -159,10 +159,10 @@ def robustness(args: argparse.Namespace) -> None:
     results/robustness.json, and the figure beside it is drawn anew. A version takes about ten minutes on one thread.
     """
     from fer_model.data.fer2013 import load_fer
-    from fer_model.evaluation.robustness import measure_version, summary
-    from fer_model.evaluation.study_plots import robustness as draw
     from fer_model.machine import keep_freed_memory
     from fer_model.model.network import FERModel
+    from fer_model.studies.plots import robustness as draw
+    from fer_model.studies.robustness import measure_version, summary
 
     keep_freed_memory()
     model = FERModel.from_pretrained(Run(RESULTS / args.version).models)
@@ -201,10 +201,10 @@ def bench(args: argparse.Namespace) -> None:
     from fer_model.data.fer2013 import load_fer
     from fer_model.data.splits import limited
     from fer_model.errors import ModelError
-    from fer_model.evaluation import bench
-    from fer_model.evaluation.study_plots import accuracy_over_time
     from fer_model.machine import environment
     from fer_model.model.engine import has_onnx_runtime
+    from fer_model.studies import bench
+    from fer_model.studies.plots import accuracy_over_time
 
     if not has_onnx_runtime():
         raise ModelError("There is nothing to compare without ONNX Runtime: pip install onnx onnxruntime")
@@ -245,7 +245,8 @@ def votes(args: argparse.Namespace) -> None:
     """
     from fer_model.data.fer2013 import load_fer
     from fer_model.data.votes import find_votes, votes_digest
-    from fer_model.evaluation.votes import plot_shares, study, study_summary
+    from fer_model.evaluation.votes import study, study_summary
+    from fer_model.studies.plots import vote_shares
 
     found = {}
     for split in ("train", "test"):
@@ -253,7 +254,7 @@ def votes(args: argparse.Namespace) -> None:
         found[split] = study(faces, find_votes(faces.images, split, progress=True))
     command = cli.repeat(["python", "-m", "fer_model", "votes"], args, ("dataset",))
     write_json(args.output, {"command": command, "votes_sha256": votes_digest(), **found})
-    plot_shares(found["test"]["vote_shares"], args.output.with_suffix(".png"))
+    vote_shares(found["test"]["vote_shares"], args.output.with_suffix(".png"))
     for split, part in found.items():
         print(study_summary(split, part))
     print(f"written: {args.output} and {args.output.with_suffix('.png')}")

@@ -28,13 +28,13 @@ from fer_model import cli
 from fer_model.data.fer2013 import load_fer
 from fer_model.data.splits import stratified_split, validation_images
 from fer_model.errors import FERError
-from fer_model.evaluation.robustness import answers, lost, scores
 from fer_model.images import open_image
 from fer_model.inference.detector import CROP_MARGIN, Detection, crop_face, shared_detector, whole_pixels
 from fer_model.inference.pipeline import FERPipeline, Place
 from fer_model.machine import keep_freed_memory
 from fer_model.model.preprocess import to_face
 from fer_model.runs import RESULTS, Run, write_json
+from fer_model.studies.robustness import answers, lost, scores
 
 MARGINS = (0.9, 1.0, CROP_MARGIN, 1.15, 1.25, 1.4)
 TURN = 20

@@ -17,7 +17,7 @@ LEVELS = (
     {"model"},
     {"inference", "data"},
     {"demo", "evaluation"},
-    {"training", "ablation"},
+    {"training", "ablation", "studies"},
     {"report"},
     {"cli"},
     {"research"},

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from fer_model.records import History, Scores, Settings
+from fer_model.records import History, Scores, Settings, VoteMetrics
 from fer_model.runs import all_epochs, title
 
 _BLUE, _ORANGE, _GREY = "#3b6fb6", "#e08b2c", "#8a8a8a"
@@ -202,36 +202,6 @@ def mean_maps(
     save(figure, path)
 
 
-def heat_map_tests(found: dict, path: Path) -> None:
-    """Insertion against deletion of every kind of heat map, a panel a version; up and to the left is better.
-
-    Args:
-        found: results/faithfulness.json.
-    """
-    figure = Figure(figsize=(4 * len(found) + 6, 4.5), layout="constrained")
-    panels = figure.subplots(1, len(found), squeeze=False, sharex=True, sharey=True)[0]
-    for axes, (version, part) in zip(panels, sorted(found.items()), strict=True):
-        for number, (name, figures) in enumerate(part["test"]["methods"].items()):
-            x, y = figures["deletion"], figures["insertion"]
-            bars = {"xerr": _reach(x), "yerr": _reach(y)}
-            kind, colour = "X" if name.startswith("baseline") else "o", colormaps["tab20"](number)
-            axes.errorbar(x["value"], y["value"], **bars, fmt=kind, ms=9, lw=0.8, color=colour, label=name)
-            if name == part["shown"]:
-                axes.plot(x["value"], y["value"], "o", ms=16, mfc="none", mec="black")
-        axes.set(title=f"{version.upper()}; ringed is what is shown", xlabel="deletion (lower is better)")
-        axes.grid(alpha=0.3)
-    panels[0].set_ylabel("insertion (higher is better)")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center", fontsize=8)
-    save(figure, path)
-
-
-def _reach(figure: dict) -> list[list[float]]:
-    """How far an interval reaches below and above its value."""
-    low, high = figure["ci"]
-    return [[figure["value"] - low], [high - figure["value"]]]
-
-
 def study(result: dict, path: Path) -> None:
     """Validation accuracy and macro recall of every training of a study, by epoch.
 
@@ -276,6 +246,26 @@ def _study_of_many(result: dict, path: Path) -> None:
     axes.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=2, fontsize=9)
     figure.suptitle(result["question"], fontsize=10)
+    save(figure, path)
+
+
+def certainty(found: VoteMetrics, path: Path) -> None:
+    """Accuracies by how many of ten people agreed, over the number of images."""
+    rows = found["by_certainty"]
+    votes = [row["votes"] for row in rows]
+    figure = Figure(figsize=(6.5, 6), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    for key, label, colour, marker in (
+        ("agreement", "network and crowd's favourite", "#3b6fb6", "o"),
+        ("accuracy", "network and label", "#e08b2c", "s"),
+        ("crowd_accuracy", "crowd's favourite and label", "#8a8a8a", "^"),
+    ):
+        upper.plot(votes, [100 * row[key] for row in rows], marker + "-", color=colour, label=label)
+    upper.set(ylabel="agree, %", ylim=(0, 102), title="Agreement by how sure the crowd was")
+    upper.grid(alpha=0.3)
+    upper.legend(loc="lower right")
+    lower.bar(votes, [row["n"] for row in rows], color="#8a8a8a")
+    lower.set(xlabel="of ten people, so many chose the favourite", ylabel="images", xticks=range(1, 11))
     save(figure, path)
 
 

@@ -4,12 +4,9 @@ The votes are FER+'s (Barsoum et al. 2016, https://arxiv.org/abs/1608.01041; `da
 many votes the first in the order of classes counts, unless something else is said.
 """
 
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from fer_model.data.dataset import FERData
@@ -251,47 +248,3 @@ def summary(metrics: Metrics) -> str:
             low, high = figure["ci"]
             lines.append(f"{name}: {figure['value']:.2%} of {figure['n']:,} images (95 % {low:.2%} to {high:.2%})")
     return "\n".join(lines)
-
-
-# Plots
-
-
-def plot_certainty(found: VoteMetrics, path: Path) -> None:
-    """Accuracies by how many of ten people agreed, over the number of images."""
-    rows = found["by_certainty"]
-    votes = [row["votes"] for row in rows]
-    figure = Figure(figsize=(6.5, 6), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    for key, label, colour, marker in (
-        ("agreement", "network and crowd's favourite", "#3b6fb6", "o"),
-        ("accuracy", "network and label", "#e08b2c", "s"),
-        ("crowd_accuracy", "crowd's favourite and label", "#8a8a8a", "^"),
-    ):
-        upper.plot(votes, [100 * row[key] for row in rows], marker + "-", color=colour, label=label)
-    upper.set(ylabel="agree, %", ylim=(0, 102), title="Agreement by how sure the crowd was")
-    upper.grid(alpha=0.3)
-    upper.legend(loc="lower right")
-    lower.bar(votes, [row["n"] for row in rows], color="#8a8a8a")
-    lower.set(xlabel="of ten people, so many chose the favourite", ylabel="images", xticks=range(1, 11))
-    _save(figure, path)
-
-
-def plot_shares(shares: dict[str, dict[str, float]], path: Path) -> None:
-    """What people say of the images of each label: the mean shares of their votes, by `study`."""
-    values = np.array([list(row.values()) for row in shares.values()])
-    figure = Figure(figsize=(9, 5.5), layout="constrained")
-    axes = figure.subplots()
-    image = axes.imshow(values, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), share in np.ndenumerate(values):
-        colour = "white" if share > 0.55 else "black"
-        axes.text(column, row, f"{share:.0%}", ha="center", va="center", fontsize=9, color=colour)
-    axes.set_xticks(range(len(ANSWERS)), ANSWERS, rotation=30, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(shares)), list(shares))
-    axes.set(xlabel="what ten people say", ylabel="FER2013's label", title="Votes for the test images")
-    figure.colorbar(image, label="share of the votes", shrink=0.8)
-    _save(figure, path)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110, metadata={"Software": None})

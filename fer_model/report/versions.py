@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from fer_model.errors import FERError
-from fer_model.evaluation.faithfulness import RANDOM
 from fer_model.hub.card import hardest
 from fer_model.labels import EMOTIONS
 from fer_model.model.network import FERModel
 from fer_model.records import Figure, History, Metrics, Scores, VoteMetrics
 from fer_model.report.markdown import percent, table
 from fer_model.runs import Run, length, read_json, title, versions
+from fer_model.studies.faithfulness import RANDOM
 
 
 def summary(results: Path) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""Validation splits and limits: complete, stratified, and no photo on both sides."""
+"""Validation splits and limits: complete, stratified, and no photo on both sides. Batches: every image once."""
 
 import re
 
 import pytest
 import torch
 
-from fer_model.data.dataset import FERData
+from fer_model.data.dataset import FERData, batches
 from fer_model.data.duplicates import near_pairs, photo_groups
 from fer_model.data.splits import limited, stratified_split
 from fer_model.errors import DataError
@@ -103,3 +103,16 @@ def test_no_photo_is_on_both_sides_of_the_split():
     _, plain = stratified_split(labels, 0.2, seed=0)
     assert set(smaller.tolist()) < set(plain.tolist()), "of the split without groups, what occurs once"
     assert {index for index in plain.tolist() if (groups == groups[index]).sum() == 1} == set(smaller.tolist())
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_batches_hold_every_image_once_with_its_label_and_index(shuffle):
+    data = FERData(torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1), torch.arange(10) % 6)
+    torch.manual_seed(0)
+    loader = batches(data, batch_size=4, shuffle=shuffle)
+    images, labels, indices = (torch.cat(parts) for parts in zip(*loader, strict=True))
+    assert [len(batch[0]) for batch in loader] == [4, 4, 2]
+    assert sorted(indices.tolist()) == list(range(10))
+    assert (indices.tolist() == list(range(10))) is not shuffle
+    assert torch.equal(images, data.images[indices])
+    assert torch.equal(labels, data.labels[indices])

@@ -2,11 +2,11 @@
 
 import json
 
-from fer_model.evaluation.faithfulness import RANDOM
 from fer_model.evaluation.metrics import FERMetric
 from fer_model.labels import EMOTIONS
 from fer_model.model.network import FERModel
 from fer_model.report.readme import section
+from fer_model.studies.faithfulness import RANDOM
 from helpers.small_run import measured_run
 
 

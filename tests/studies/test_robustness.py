@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from fer_model.data.dataset import FERData
-from fer_model.evaluation import robustness
-from fer_model.evaluation.robustness import CHANGES
 from fer_model.model.network import FERModel
 from fer_model.model.preprocess import preprocess
+from fer_model.studies import robustness
+from fer_model.studies.robustness import CHANGES
 from helpers.synthetic import draw_faces
 
 BY_NAME = {change.name: change for change in CHANGES}

@@ -1,9 +1,12 @@
-"""Plots of accuracy: over the time for a face, and by how much photos are changed."""
+"""Plots of what the studies measure."""
 
 from pathlib import Path
 
+import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
+from fer_model.data.votes import ANSWERS
 from fer_model.evaluation.plots import save
 
 COLUMNS = 5
@@ -66,4 +69,50 @@ def robustness(found: dict, path: Path) -> None:
     panels[len(changes)].legend(*panels[0].get_legend_handles_labels(), loc="center", frameon=False)
     images = ", ".join(f"{version.upper()} {found[version]['images']:,}" for version in versions)
     figure.suptitle(f"Accuracy on changed test images (a sample: {images}); bands are 95 % intervals", fontsize=11)
+    save(figure, path)
+
+
+def heat_map_tests(found: dict, path: Path) -> None:
+    """Insertion against deletion of every kind of heat map, a panel a version; up and to the left is better.
+
+    Args:
+        found: results/faithfulness.json.
+    """
+    figure = Figure(figsize=(4 * len(found) + 6, 4.5), layout="constrained")
+    panels = figure.subplots(1, len(found), squeeze=False, sharex=True, sharey=True)[0]
+    for axes, (version, part) in zip(panels, sorted(found.items()), strict=True):
+        for number, (name, figures) in enumerate(part["test"]["methods"].items()):
+            x, y = figures["deletion"], figures["insertion"]
+            bars = {"xerr": _reach(x), "yerr": _reach(y)}
+            kind, colour = "X" if name.startswith("baseline") else "o", colormaps["tab20"](number)
+            axes.errorbar(x["value"], y["value"], **bars, fmt=kind, ms=9, lw=0.8, color=colour, label=name)
+            if name == part["shown"]:
+                axes.plot(x["value"], y["value"], "o", ms=16, mfc="none", mec="black")
+        axes.set(title=f"{version.upper()}; ringed is what is shown", xlabel="deletion (lower is better)")
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("insertion (higher is better)")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", fontsize=8)
+    save(figure, path)
+
+
+def _reach(figure: dict) -> list[list[float]]:
+    """How far an interval reaches below and above its value."""
+    low, high = figure["ci"]
+    return [[figure["value"] - low], [high - figure["value"]]]
+
+
+def vote_shares(shares: dict[str, dict[str, float]], path: Path) -> None:
+    """What people say of the images of each label: the mean shares of their votes, by `study`."""
+    values = np.array([list(row.values()) for row in shares.values()])
+    figure = Figure(figsize=(9, 5.5), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(values, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), share in np.ndenumerate(values):
+        colour = "white" if share > 0.55 else "black"
+        axes.text(column, row, f"{share:.0%}", ha="center", va="center", fontsize=9, color=colour)
+    axes.set_xticks(range(len(ANSWERS)), ANSWERS, rotation=30, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(shares)), list(shares))
+    axes.set(xlabel="what ten people say", ylabel="FER2013's label", title="Votes for the test images")
+    figure.colorbar(image, label="share of the votes", shrink=0.8)
     save(figure, path)

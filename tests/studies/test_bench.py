@@ -2,7 +2,7 @@
 
 import pytest
 
-from fer_model.evaluation import bench
+from fer_model.studies import bench
 
 
 def test_a_ratio_is_how_many_times_as_long_the_first_side_takes(monkeypatch):

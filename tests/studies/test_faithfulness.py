@@ -6,12 +6,12 @@ import torch
 from PIL import Image
 
 from fer_model.data.splits import validation_images
-from fer_model.evaluation import faithfulness
-from fer_model.evaluation.faithfulness import BASELINES, areas
 from fer_model.inference.pipeline import FERPipeline
 from fer_model.model.gradcam import GRAD_CAM, SHOWN, TESTED, Method, shown_method
 from fer_model.model.network import FERModel
 from fer_model.runs import Run, read_json
+from fer_model.studies import faithfulness
+from fer_model.studies.faithfulness import BASELINES, areas
 from helpers import EXAMPLES, ROOT
 from helpers.loaded import load
 

@@ -1,0 +1,1 @@
+"""What the networks' scores do not tell: true heat maps, worse photos, speed."""
