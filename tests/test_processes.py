@@ -39,7 +39,9 @@ def launch(*command) -> subprocess.CompletedProcess:
     return run(*launcher, "--main_process_port", 0, *command)
 
 
-@pytest.mark.parametrize(("script", "option"), [("train.py", "--dataset"), ("evaluate.py", "--model")])
+@pytest.mark.parametrize(
+    ("script", "option"), [pytest.param("train.py", "--dataset", marks=pytest.mark.slow), ("evaluate.py", "--model")]
+)
 def test_a_script_runs_from_any_folder_and_a_mistake_is_a_sentence_and_exit_code_2(script, option, tmp_path):
     done = run(sys.executable, ROOT / script, option, "./nowhere", cwd=tmp_path, check=False)
     assert done.returncode == 2

@@ -38,7 +38,10 @@ def python(*arguments, cwd) -> str:
     "first",
     [
         "",
-        "import evaluate; assert hasattr(evaluate, 'parse_args') and evaluate.__file__.endswith('evaluate.py'); ",
+        pytest.param(
+            "import evaluate; assert hasattr(evaluate, 'parse_args') and evaluate.__file__.endswith('evaluate.py'); ",
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["plain", "our script imported first"],
 )

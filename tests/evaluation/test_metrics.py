@@ -129,7 +129,7 @@ def test_the_expectations_of_six_classes_do_not_apply_to_seven():
 @pytest.mark.parametrize("classes", [6, 7])
 def test_the_pictures_show_every_class_that_was_measured(classes, monkeypatch):
     figures = []
-    monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(plots, "save", lambda figure, path: figures.append(figure))
     names = list(class_names(classes))
     metrics = FERMetric().compute(predictions=np.eye(classes, dtype=np.float32), references=np.arange(classes))
     plots.confusion(metrics, None)

@@ -34,7 +34,13 @@ def require_one_sentence(name: str, done: subprocess.CompletedProcess) -> None:
         assert "python -m fer_model push" in said
 
 
-@pytest.mark.parametrize("name", CASES)
+# in a process of its own, with its imports, is what changes its environment or its disk
+OWN_PROCESS = [name for name, case in CASES.items() if case.full_disk or case.environment]
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in OWN_PROCESS)) for name in CASES]
+)
 def test_a_fault_of_the_hub_is_one_sentence_changes_no_local_result_and_once_it_is_gone_all_works(stage, name):
     outcome = stage.play(name)
     require_one_sentence(name, outcome.done)

@@ -62,6 +62,7 @@ def test_squeeze_excite_scales_whole_channels_by_factors_between_0_and_1():
     assert factors.max() < 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_trained_weights_can_be_trained_further_compiled_and_in_bfloat16():
     """With `amax` in the spatial attention these gradients were no numbers, though not those of random weights."""
@@ -84,7 +85,7 @@ def test_initial_weights_depend_on_the_seed_alone():
     assert not torch.equal(first["block1.body.0.weight"], other["block1.body.0.weight"])
 
 
-@pytest.mark.parametrize("version", PARAMETERS)
+@pytest.mark.parametrize("version", ["v1", *(pytest.param(name, marks=pytest.mark.slow) for name in ("v2", "v3"))])
 def test_it_can_learn_one_batch_by_heart(version):
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(6, 3, 32, 32, generator=generator) * 2 - 1

@@ -39,6 +39,7 @@ def test_teachers_are_asked_about_each_face_and_its_mirror_image(dataset, teache
     torch.testing.assert_close(targets.probabilities.sum(dim=1), torch.ones(len(faces)))
 
 
+@pytest.mark.slow
 def test_a_student_that_is_only_taught_takes_over_what_its_teacher_believes(dataset, tmp_path):
     """A teacher that calls everything fear is believed against all labels."""
     stubborn = FERModel("v1", seed=1)

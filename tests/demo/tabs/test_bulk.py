@@ -249,6 +249,7 @@ def test_a_folder_becomes_a_table(visit, tmp_path):
     assert visitor.complaints == []
 
 
+@pytest.mark.slow
 def test_what_is_no_video_is_a_sentence(visit, tmp_path):
     with wave.open(str(tmp_path / "sound.wav"), "wb") as sound:
         sound.setnchannels(1)

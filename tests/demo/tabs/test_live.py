@@ -40,6 +40,7 @@ def test_the_camera_shows_boxes_and_smoothed_probabilities_and_stops_cleanly(vis
     assert visitor.complaints == []
 
 
+@pytest.mark.slow
 def test_boxes_and_the_heat_map_of_the_camera_can_be_chosen(visit):
     visitor = visit()
     visitor.start_camera()
