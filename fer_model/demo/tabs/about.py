@@ -9,7 +9,7 @@ from fer_model.demo.guard import for_visitors
 from fer_model.demo.privacy import PRIVACY
 from fer_model.demo.versions import Versions
 from fer_model.labels import COUNTS, NEUTRAL, known_by_any
-from fer_model.records import Metrics, Scores
+from fer_model.records import Figure, Metrics, Scores
 from fer_model.runs import Run
 
 LIMITS = f"""
@@ -37,7 +37,8 @@ def about_tab(versions: Versions, classes: tuple[str, ...]) -> None:
         gr.Markdown(
             "## What was measured\nOn FER2013's test set, which played no part in any choice. Neutral is left out for "
             "versions that do not know it. In brackets: the 95 % interval (bootstrap). Near-duplicates: test images "
-            "of which the training set holds a near copy. ECE: the expected calibration error."
+            "of which the training set holds a near copy. ECE: the expected calibration error. "
+            "Ten people were asked what each image shows (FER+)."
         )
         gr.HTML(render.scrolling(scores_table(measured), "Scores of every version"), elem_id="scores")
         chosen = gr.Radio(list(measured), value=next(iter(measured)), label="Version", visible=len(measured) > 1)
@@ -60,6 +61,7 @@ def about_tab(versions: Versions, classes: tuple[str, ...]) -> None:
 def scores_table(measured: dict[str, Metrics]) -> str:
     """One column a version, so that the table fits on a phone."""
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in measured)
+    people = [figures.get("votes") for figures in measured.values()]
     rows = [
         ("accuracy, all test images", [_with_interval(figures) for figures in measured.values()]),
         ("accuracy, PrivateTest", [_accuracy(figures.get("private_test")) for figures in measured.values()]),
@@ -69,6 +71,8 @@ def scores_table(measured: dict[str, Metrics]) -> str:
         ),
         ("macro recall", [f"{figures['macro_recall']:.1%}" for figures in measured.values()]),
         ("ECE", [f"{figures['ece']:.3f}" for figures in measured.values()]),
+        ("ten people agree with the label", [_of_people(votes and votes["crowd_accuracy"]) for votes in people]),
+        ("the answer is their majority's", [_of_people(votes and votes["majority_agreement"]) for votes in people]),
     ]
     for emotion in known_by_any(figures["per_class"] for figures in measured.values()):
         recalls = [figures["per_class"].get(emotion) for figures in measured.values()]
@@ -87,6 +91,10 @@ def _with_interval(figures: Metrics) -> str:
 def _accuracy(scores: Scores | None) -> str:
     """Of a part of the test set, where it was measured."""
     return f"{scores['accuracy']:.1%}" if scores else "–"
+
+
+def _of_people(found: Figure | None) -> str:
+    return f"{found['value']:.1%}" if found else "–"
 
 
 def pictures_of(name: str, run: Run, figures: Metrics) -> str:
