@@ -1,6 +1,7 @@
 """Commands for those who study the networks and the data; `__main__` offers them."""
 
 import argparse
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -130,11 +131,16 @@ def faithfulness(args: argparse.Namespace) -> None:
 
     train, test = (load_fer(args.dataset, split) for split in ("train", "test"))
     found = measure_version(Run(RESULTS / args.version), train, test, args.images)
-    command = cli.repeat(["python", "-m", "fer_model", "faithfulness"], args, ("version", "dataset", "images"))
-    everything = (read_json(args.output) or {}) | {args.version: {"command": command, **found}}
-    write_json(args.output, everything)
-    heat_map_tests(everything, args.output.with_suffix(".png"))
+    _join_versions("faithfulness", args, found, heat_map_tests)
     print(summary(found), f"written: {args.output}, and the plot beside it", sep="\n")
+
+
+def _join_versions(command: str, args: argparse.Namespace, found: dict, draw: Callable[[dict, Path], None]) -> None:
+    """Put a version's figures beside those of the others in --output, and draw all of them anew."""
+    repeated = cli.repeat(["python", "-m", "fer_model", command], args, ("version", "dataset", "images"))
+    everything = (read_json(args.output) or {}) | {args.version: {"command": repeated, **found}}
+    write_json(args.output, everything)
+    draw(everything, args.output.with_suffix(".png"))
 
 
 def robustness_arguments(parser: argparse.ArgumentParser) -> None:
@@ -167,10 +173,7 @@ def robustness(args: argparse.Namespace) -> None:
     keep_freed_memory()
     model = FERModel.from_pretrained(Run(RESULTS / args.version).models)
     found = measure_version(model, load_fer(args.dataset, "test", classes=len(model.class_names)), args.images)
-    command = cli.repeat(["python", "-m", "fer_model", "robustness"], args, ("version", "dataset", "images"))
-    everything = (read_json(args.output) or {}) | {args.version: {"command": command, **found}}
-    write_json(args.output, everything)
-    draw(everything, args.output.with_suffix(".png"))
+    _join_versions("robustness", args, found, draw)
     print(summary(found), f"written: {args.output}, and the plot beside it", sep="\n")
 
 

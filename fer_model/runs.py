@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_model.configs import CONFIGS
-from fer_model.errors import ModelError
+from fer_model.errors import FERError, ModelError
 from fer_model.labels import COUNTS, EMOTIONS
 from fer_model.records import Epoch, History, Metrics
 
@@ -61,6 +61,17 @@ class Run:
 
     def history(self) -> History | None:
         return read_json(self.history_file)
+
+    def required_history(self) -> History:
+        """The history of a run whose validation images are asked for.
+
+        Raises:
+            FERError: it has no history.
+        """
+        history = self.history()
+        if history is None:
+            raise FERError(f"{self.history_file} is not there; it says which images the run was validated on.")
+        return history
 
     def metrics(self) -> Metrics | None:
         return read_json(self.metrics_file)

@@ -27,7 +27,6 @@ from tqdm.auto import tqdm
 from fer_model import cli
 from fer_model.data.fer2013 import load_fer
 from fer_model.data.splits import stratified_split, validation_images
-from fer_model.errors import FERError
 from fer_model.images import open_image
 from fer_model.inference.detector import CROP_MARGIN, Detection, crop_face, shared_detector, whole_pixels
 from fer_model.inference.pipeline import FERPipeline, Place
@@ -114,10 +113,9 @@ def main() -> None:
     keep_freed_memory()
     run = Run(RESULTS / args.version)
     pipeline = FERPipeline.from_pretrained(run.models, device="cpu")
-    history = run.history()
-    if history is None:
-        raise FERError(f"{run.history_file} is not there; it says which images the run was validated on.")
-    faces = validation_images(history["run"], load_fer(args.dataset, classes=len(pipeline.model.class_names)))
+    faces = validation_images(
+        run.required_history()["run"], load_fer(args.dataset, classes=len(pipeline.model.class_names))
+    )
     sample = faces.subset(stratified_split(faces.labels, args.images / len(faces), seed=0)[1])
     found = [measure(pipeline, sample.images, sample.labels, turn) for turn in (0, TURN)]
     command = cli.repeat(["python", "scripts/crops.py"], args, ("version", "dataset", "images"))

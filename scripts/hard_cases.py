@@ -218,7 +218,7 @@ def cat(fur: tuple[int, int, int]) -> Image.Image:
 
 def cost(model: FERModel, run: Run, dataset: str) -> dict:
     """Shares of FER2013's upright faces, as face crops, that are doubted or turned; accuracy before and after."""
-    validation = validation_images(run.history()["run"], load_fer(dataset, "train"))
+    validation = validation_images(run.required_history()["run"], load_fer(dataset, "train"))
     return {
         name: looked_at(model, data, name)
         for name, data in (("validation", validation), ("test", load_fer(dataset, "test")))

@@ -100,6 +100,12 @@ def bootstrap_mean(values: np.ndarray, seed: int = 0) -> list[float]:
     return [float(low), float(high)]
 
 
+def mean_with_interval(values: np.ndarray) -> dict:
+    """{"value", "ci"}: the mean of any values (N,) of a few hundred images, and its bootstrap 95 % interval."""
+    draws = np.random.default_rng(0).integers(len(values), size=(2000, len(values)))
+    return {"value": float(values.mean()), "ci": np.percentile(values[draws].mean(axis=1), [2.5, 97.5]).tolist()}
+
+
 def calibration_bins(confidence: np.ndarray, correct: np.ndarray) -> list[dict[str, float]]:
     """Images grouped by confidence into 15 bins of equal width, as a reliability diagram shows them.
 

@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from fer_model.configs import DATA_SIZE
 from fer_model.data.dataset import FERData
 from fer_model.data.splits import validation_images
-from fer_model.errors import FERError
+from fer_model.evaluation.metrics import mean_with_interval
 from fer_model.machine import keep_freed_memory
 from fer_model.model.gradcam import GRAD_CAM, Method, explain, grad_cam, shown_method
 from fer_model.model.network import FERModel
@@ -65,12 +65,10 @@ def measure_version(run: Run, train: FERData, test: FERData, images: int) -> dic
     Raises:
         FERError: the run has no history, which says what its validation images are.
     """
-    history = run.history()
-    if history is None:
-        raise FERError(f"{run.history_file} is not there; it says which images the run was validated on.")
+    settings = run.required_history()["run"]
     keep_freed_memory()
     model = FERModel.from_pretrained(run.models)
-    validation = study(model, validation_images(history["run"], train), images // 2, "validation images")
+    validation = study(model, validation_images(settings, train), images // 2, "validation images")
     return {
         "shown": str(shown_method(model)),
         "best_on_validation": best(validation),
@@ -274,7 +272,7 @@ def _summary(rows: list[dict[str, float]]) -> dict:
     found: dict = {"with_random_weights": None, "shifted": None, "flipped": None}
     for key in rows[0]:
         values = _values(rows, key)
-        found[key] = _interval(values) if key in ("insertion", "deletion") else float(values.mean())
+        found[key] = mean_with_interval(values) if key in ("insertion", "deletion") else float(values.mean())
     return found
 
 
@@ -283,15 +281,9 @@ def _lead(rows: list[dict[str, float]], baselines: list[list[dict[str, float]]])
     found = {}
     for key, sign in (("insertion", 1), ("deletion", -1)):
         leads = [sign * (_values(rows, key) - _values(baseline, key)) for baseline in baselines]
-        found[key] = _interval(min(leads, key=np.mean))
+        found[key] = mean_with_interval(min(leads, key=np.mean))
     return found
 
 
 def _values(rows: list[dict[str, float]], key: str) -> np.ndarray:
     return np.array([row[key] for row in rows])
-
-
-def _interval(values: np.ndarray) -> dict:
-    """The mean and its bootstrap 95 % interval."""
-    draws = np.random.default_rng(0).integers(len(values), size=(2000, len(values)))
-    return {"value": float(values.mean()), "ci": np.percentile(values[draws].mean(axis=1), [2.5, 97.5]).tolist()}

@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from fer_model.data.dataset import FERData
 from fer_model.data.splits import stratified_split
-from fer_model.evaluation.metrics import bootstrap_interval, calibration_error
+from fer_model.evaluation.metrics import bootstrap_interval, calibration_error, mean_with_interval
 from fer_model.evaluation.predict import EVALUATION_BATCH
 from fer_model.model.network import FERModel
 from fer_model.model.tta import logits_over_views
@@ -31,7 +31,6 @@ EYES, MOUTH = 17, 38
 BLUR_WINDOW = 19
 """Pixels; three standard deviations of the strongest blur to either side."""
 
-RESAMPLES = 2000
 
 Way = TypeVar("Way")
 
@@ -208,7 +207,4 @@ def scores(correct: np.ndarray, confidence: np.ndarray) -> dict:
 
 def lost(before: np.ndarray, after: np.ndarray) -> dict:
     """Accuracy lost, with a bootstrap 95 % interval over the faces, each drawn with both of its answers."""
-    fewer = before.astype(float) - after
-    draws = np.random.default_rng(0).integers(len(fewer), size=(RESAMPLES, len(fewer)))
-    interval = np.percentile(fewer[draws].mean(axis=1), [2.5, 97.5])
-    return {"value": float(fewer.mean()), "ci": interval.tolist()}
+    return mean_with_interval(before.astype(float) - after)

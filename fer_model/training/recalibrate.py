@@ -29,9 +29,7 @@ def recalibrate(run: Run, dataset: str | None = None, *, half: bool = False, ski
         FERError: there is no history, or the dataset does not hold the run's validation images.
     """
     keep_freed_memory()
-    history = run.history()
-    if history is None:
-        raise FERError(f"{run.history_file} is not there; it says which images the run was validated on.")
+    history = run.required_history()
     settings = history["run"]
     model = FERModel.from_pretrained(run.models)
     everything = load_fer(

@@ -3,12 +3,15 @@
 import json
 from pathlib import Path
 
+import pytest
+
 import train
 from fer_model.evaluation.expectations import check_expectations
 from fer_model.evaluation.metrics import FERMetric
 from fer_model.model.network import FERModel
 from fer_model.records import History
 from fer_model.runs import Run
+from fer_model.training import fit
 from helpers.synthetic import draw_faces, image_table, usages, write_parquet
 
 TRAIN_FACES, TEST_FACES = 8, 3  # of each class
@@ -26,6 +29,20 @@ def run(dataset: Path, folder: Path, *more: str) -> History:
     """Train V1 for an epoch into `folder`, with `more` arguments; returns the history."""
     options = [*OPTIONS, "--epochs", "1", "--dataset", str(dataset), "--output-dir", str(folder), *more]
     return train.main(train.parse_args(options))
+
+
+def whole_and_resumed(dataset: Path, folder: Path, monkeypatch, *arguments: str) -> tuple[History, History]:
+    """A run without a break, and the same in folder/parts, killed after its first checkpoint and resumed."""
+    whole = run(dataset, folder / "whole", *arguments)
+    with monkeypatch.context() as patch:
+
+        def killed(*arguments):
+            raise KeyboardInterrupt
+
+        patch.setattr(fit, "save_model", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(dataset, folder / "parts", *arguments)
+    return whole, run(dataset, folder / "parts", *arguments, "--resume")
 
 
 def without_seconds(folder: Path) -> list[dict]:

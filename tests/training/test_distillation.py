@@ -14,7 +14,7 @@ from fer_model.hub.card import render
 from fer_model.model.network import FERModel
 from fer_model.model.preprocess import preprocess
 from fer_model.training import distillation, fit
-from helpers.small_run import run
+from helpers.small_run import run, whole_and_resumed
 
 
 @pytest.fixture
@@ -72,16 +72,7 @@ def test_history_command_and_card_name_the_teacher_and_how_it_was_trained(datase
 @pytest.mark.slow
 def test_a_taught_run_resumes_like_an_uninterrupted_one(dataset, teacher, tmp_path, monkeypatch):
     arguments = ["--teacher", str(teacher), "--set", "augmentation.mixup=0.4", "--epochs", "2"]
-    whole = run(dataset, tmp_path / "whole", *arguments)
-    with monkeypatch.context() as patch:
-
-        def killed(*arguments):
-            raise KeyboardInterrupt
-
-        patch.setattr(fit, "save_model", killed)  # after the first checkpoint
-        with pytest.raises(KeyboardInterrupt):
-            run(dataset, tmp_path / "parts", *arguments)
-    parts = run(dataset, tmp_path / "parts", *arguments, "--resume")
+    whole, parts = whole_and_resumed(dataset, tmp_path, monkeypatch, *arguments)
     assert [row["train_loss"] for row in parts["epochs"]] == [row["train_loss"] for row in whole["epochs"]]
     with pytest.raises(TrainingError, match="started with other settings.*teachers"):
         run(dataset, tmp_path / "parts", "--epochs", "2", "--set", "augmentation.mixup=0.4", "--resume")

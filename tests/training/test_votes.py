@@ -10,10 +10,9 @@ from fer_model.data import votes
 from fer_model.data.dataset import FERData
 from fer_model.errors import TrainingError
 from fer_model.hub.card import render
-from fer_model.training import fit
 from fer_model.training.distillation import Crowd, TeacherTargets
 from helpers.crowd import votes_for, write_votes
-from helpers.small_run import TEST_FACES, TRAIN_FACES, run
+from helpers.small_run import TEST_FACES, TRAIN_FACES, run, whole_and_resumed
 from helpers.synthetic import draw_faces
 
 DRAWN, TESTED = draw_faces(TRAIN_FACES, seed=0), draw_faces(TEST_FACES, seed=1)
@@ -101,16 +100,7 @@ def test_a_run_without_votes_says_nothing_of_them(first):
 @pytest.mark.slow
 def test_a_run_with_votes_resumes_like_an_uninterrupted_one(voted, dataset, tmp_path, monkeypatch):
     arguments = ["--votes", "0.5", "--set", "augmentation.mixup=0.4", "--epochs", "2"]
-    whole = run(dataset, tmp_path / "whole", *arguments)
-    with monkeypatch.context() as patch:
-
-        def killed(*arguments):
-            raise KeyboardInterrupt
-
-        patch.setattr(fit, "save_model", killed)  # after the first checkpoint
-        with pytest.raises(KeyboardInterrupt):
-            run(dataset, tmp_path / "parts", *arguments)
-    parts = run(dataset, tmp_path / "parts", *arguments, "--resume")
+    whole, parts = whole_and_resumed(dataset, tmp_path, monkeypatch, *arguments)
     for key in ("train_loss", "validation_votes"):
         assert [row[key] for row in parts["epochs"]] == [row[key] for row in whole["epochs"]]
     without = [*arguments[2:], "--resume"]
