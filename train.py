@@ -26,7 +26,7 @@ from fer_model.errors import TrainingError
 from fer_model.evaluation.plots import training_curves
 from fer_model.hub.card import write_card
 from fer_model.hub.push import prepare_push, push_folder
-from fer_model.labels import COUNTS, EMOTIONS
+from fer_model.labels import COUNTS
 from fer_model.model.network import FERModel
 from fer_model.records import History
 from fer_model.runs import RESULTS, Run, folder_name
@@ -40,7 +40,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = cli.parser("train.py", __doc__)
     cli.add_version_argument(parser, "the network and its recipe")
     parser.add_argument(
-        "--classes", type=int, choices=list(COUNTS), default=len(EMOTIONS), help="7 adds neutral (default: 6)"
+        "--classes", type=int, choices=list(COUNTS), help="7 adds neutral (default: the version's, 7 for V4)"
     )
     cli.add_dataset_arguments(parser)
     parser.add_argument(
@@ -86,10 +86,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--votes",
-        type=cli.share,
+        type=cli.share_or_none,
         metavar="SHARE",
         help="learn also from what ten people said of each image of FER2013 (FER+, arXiv 1608.01041), in any copy of "
-        "it: their share of every target; the label keeps what this and the teachers leave (default: none)",
+        "it: their share of every target; the label keeps what this and the teachers leave, and 0 is none (default: the "
+        "version's, 0.5 for V4)",
     )
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")
@@ -103,7 +104,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--tracker", choices=("tensorboard", "trackio", "wandb"), help="also log to this tracker (pip install it first)"
     )
     cli.add_push_arguments(parser, "the best model to the Hub at the end")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    own = CONFIGS[args.version]
+    args.classes = own.classes if args.classes is None else args.classes
+    args.votes = own.votes if args.votes is None else args.votes
+    return args
 
 
 def main(args: argparse.Namespace) -> History:

@@ -118,6 +118,11 @@ def share(text: str) -> float:
     return value
 
 
+def share_or_none(text: str) -> float:
+    """A number from 0, for nothing, to 1."""
+    return 0.0 if text.strip() in ("0", "0.0") else share(text)
+
+
 def _version(text: str) -> str:
     """A version. The networks for the ablations are accepted too, but not listed."""
     if text not in (*VERSIONS, *STEPS):

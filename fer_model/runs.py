@@ -114,13 +114,18 @@ def write_json(file: Path, content: Any) -> None:
 
 
 def folder_name(version: str, classes: int) -> str:
-    """The name of a version's folder under results/: "v3", or "v3-7" for seven classes."""
-    return version if classes == len(EMOTIONS) else f"{version}-{classes}"
+    """The name of a version's folder under results/: "v3", or "v3-7" where it learned another number of classes."""
+    return version if classes == own_classes(version) else f"{version}-{classes}"
 
 
 def title(version: str, classes: int) -> str:
-    """A version's name in texts: "V3", or "V3, seven classes"."""
-    return version.upper() if classes == len(EMOTIONS) else f"{version.upper()}, {COUNTS[classes]} classes"
+    """A version's name in texts: "V3", or "V3, seven classes" where it learned another number than its own."""
+    return version.upper() if classes == own_classes(version) else f"{version.upper()}, {COUNTS[classes]} classes"
+
+
+def own_classes(version: str) -> int:
+    """How many classes a version learns unless another number is asked for."""
+    return CONFIGS[version].classes if version in CONFIGS else len(EMOTIONS)
 
 
 def versions(results: Path) -> Iterator[Run]:
@@ -139,8 +144,10 @@ def trained_models(results: Path, classes: int) -> list[str]:
     """The folders under `results` with weights of so many classes, the newest version first."""
     found = {}
     for weights in results.glob(f"*/models/{WEIGHTS_FILE}"):
-        if match := re.fullmatch(folder_name(r"v(\d+)", classes), weights.parts[-3]):
-            found[int(match[1])] = str(weights.parent)
+        name = weights.parts[-3]
+        version = name.partition("-")[0]
+        if re.fullmatch(r"v\d+", version) and name == folder_name(version, classes):
+            found[int(version[1:])] = str(weights.parent)
     return [found[number] for number in sorted(found, reverse=True)]
 
 

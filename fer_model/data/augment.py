@@ -18,7 +18,7 @@ def augment(images: Tensor, settings: Augmentation) -> Tensor:
     """Change every image of (B, 1, H, W) in [0, 1] by its own random amounts; the result is in [0, 1] too.
 
     Mirror, zoom, rotation and shift are one bilinear sampling. Outside the image everything is black (0), as in
-    torchvision's `RandomAffine`. Then come contrast and brightness, then erasing. Numbers come from the default
+    torchvision's `RandomAffine`. Then come contrast and brightness, noise, and erasing. Numbers come from the default
     random generator of the images' device; changes that `settings` leave out draw none.
     """
     count, device = len(images), images.device
@@ -44,6 +44,9 @@ def augment(images: Tensor, settings: Augmentation) -> Tensor:
         mean = images.mean(dim=(1, 2, 3), keepdim=True)
         factor = 1 + uniform(settings.contrast)[:, None, None, None]
         images = ((images - mean) * factor + mean + uniform(settings.brightness)[:, None, None, None]).clamp(0, 1)
+    if settings.noise:
+        deviation = uniform(settings.noise).clamp(min=0)[:, None, None, None]
+        images = (images + deviation * torch.randn_like(images)).clamp(0, 1)
     if settings.erasing:
         images = erase(images, settings.erasing)
     return images
