@@ -131,12 +131,12 @@ class Crowd:
 
 
 def load_crowd(share: float | None, train: FERData, validation: FERData, classes: int, progress: bool) -> Crowd | None:
-    """The votes for a run's images, which are all of FER2013's training set; None for a share of none or 0.
+    """The votes for a run's images, which are all of FER2013's training set; None for no share. With a share of 0 the votes only judge.
 
     Raises:
         TrainingError: fewer than half of the images of either part have votes.
     """
-    if not share:
+    if share is None:
         return None
     learned, held_back = (find_votes(data.images, "train", progress) for data in (train, validation))
     crowd = Crowd(learned, held_back, share, classes)

@@ -141,7 +141,7 @@ def fit(
     average = make_average(bare, recipe)
     kept, best = (average.module, average.module) if average else (model, bare)
     taught = teachers.ask(train, accelerator, memory_format) if teachers else None
-    if crowd:
+    if crowd and crowd.share:
         taught = crowd.targets(train, accelerator.device).beside(taught)
     progress = Progress(recipe)
 
