@@ -98,7 +98,7 @@ def test_a_model_that_learned_from_votes_is_unsure_where_people_disagree_and_tel
     assert model.digest() != plain.digest()
     assert plain.crowd_shares(logits) is None
     model.save_pretrained(tmp_path)
-    torch.testing.assert_close(FERModel.from_pretrained(tmp_path).crowd_shares(logits), shares)
+    torch.testing.assert_close(FERModel.from_pretrained(tmp_path).crowd_shares(logits), shares, atol=1e-4, rtol=1e-3)
     assert model.for_release().crowd_temperature == model.crowd_temperature
 
 
