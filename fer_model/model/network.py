@@ -216,9 +216,8 @@ class FERModel(
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        calibration = (self.temperature, self.unsure_below)
+        if (self.temperature, self.unsure_below) != (1.0, 0.5):
+            digest.update(repr((self.temperature, self.unsure_below)).encode())
         if self.crowd_temperature is not None:
-            calibration += (self.crowd_temperature,)
-        if calibration != (1.0, 0.5):
-            digest.update(repr(calibration).encode())
+            digest.update(repr(self.crowd_temperature).encode())
         return digest.hexdigest()
