@@ -142,13 +142,13 @@ def fit(
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     model = model.to(memory_format=memory_format)
     flops = {size: forward_flops(model, size) for size in {recipe.size, recipe.size_at_end}}
-    device, on_cpu = accelerator.device, accelerator.device.type == "cpu"
+    device = accelerator.device
     optimizer = make_optimizer(model, recipe, fused=device.type == "cuda")
     model, optimizer, train_loader, validation_loader = accelerator.prepare(
         model,
         optimizer,
         shuffled(len(train), recipe.batch_size),
-        batches(validation.to(device), EVALUATION_BATCH if on_cpu else 8 * EVALUATION_BATCH),
+        batches(validation.to(device), EVALUATION_BATCH if device.type == "cpu" else 8 * EVALUATION_BATCH),
         device_placement=[True, True, False, True],  # the indices of an epoch go to the device together
     )
     images, weights = train.to(device), weights.to(device)
@@ -223,7 +223,7 @@ def fit(
         progress.epochs.append(row)
         if progress.waited() == 0:
             result.take(best, logits, labels)
-        if on_cpu or progress.stopped or _is_due(saved, accelerator):
+        if progress.stopped or _is_due(saved, accelerator):
             # first, for it replaces the only record of the weights that this run may have begun with in the same folder
             write_history(run, history_of(settings, progress, origin), accelerator)
             save_checkpoint(run.checkpoints, epoch, accelerator)
@@ -253,6 +253,8 @@ def _claim(run: Run, settings: Settings, accelerator: Accelerator, resume: bool,
 
 def _is_due(saved: float, accelerator: Accelerator) -> bool:
     """Whether the last save, at this time, was long enough ago; the first process decides for all."""
+    if accelerator.device.type == "cpu":
+        return True
     waited = torch.tensor(time.monotonic() - saved, device=accelerator.device)
     return float(broadcast(waited)) >= SECONDS_BETWEEN_SAVES
 

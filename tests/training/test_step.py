@@ -107,8 +107,9 @@ class ReadsNothing(TorchDispatchMode):
 def test_a_step_reads_no_tensor(tmp_path):
     taken, data, accelerator = whole_step(torch.device("cpu")), noise(8), make_accelerator(tmp_path, seed=0)
     taken.model.train()
+    batches = list(shuffled(8, 4))
     with ReadsNothing(taken.average.n_averaged):
-        for indices in shuffled(8, 4):
+        for indices in batches:
             seen = taken(data.images[indices], data.labels[indices], indices, accelerator)
         with pytest.raises(AssertionError, match="reads a tensor"):
             seen.sum().item()
