@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,6 +11,30 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fer_model.configs import Recipe
 from fer_model.model.network import FERModel
+
+AUTO_BATCH = 512
+"""Images in a step, of all processes together, that `--batch-size auto` asks for: enough to fill an H100."""
+
+
+def for_batch(recipe: Recipe, batch_size: int, processes: int = 1) -> Recipe:
+    """The recipe for `batch_size` images a step in each of several processes: k times as many as it was made for.
+
+    - The rate is multiplied by k for SGD (Goyal et al. 2017, https://arxiv.org/abs/1706.02677, section 2.1), and by
+      the root of k for Adam (Malladi et al. 2022, https://arxiv.org/abs/2205.10287, definition 5).
+    - The average's decay is raised to the power k, so that it looks back over as many images (Busbridge et al. 2023,
+      https://arxiv.org/abs/2307.13813, definition 1.2).
+    - Where k is above 1, the rate rises for five epochs at least (Goyal et al., section 2.2).
+    """
+    k = batch_size * processes / recipe.batch_size
+    rate = recipe.lr * (k if recipe.optimizer == "sgd" else math.sqrt(k))
+    return replace(
+        recipe,
+        batch_size=batch_size,
+        lr=float(f"{rate:.6g}"),
+        ema=float(f"{recipe.ema**k:.6g}"),
+        warmup=max(recipe.warmup, min(5, recipe.epochs - 1)) if k > 1 else recipe.warmup,
+    )
+
 
 _MAKERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
