@@ -126,7 +126,7 @@ def measure_part(args: argparse.Namespace) -> None:
     if args.part == "training":
         found = measure_training(args, train, validation)
     else:
-        found = getattr(gpu, f"measure_{args.part}")(args.device, args.tiny, train)
+        found = getattr(gpu, f"measure_{args.part}")(torch.device(args.device), args.tiny, train)
     if "table" in found:
         (args.output / "profile.txt").write_text(found.pop("table"))
     print(json.dumps(found))

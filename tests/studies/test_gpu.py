@@ -15,7 +15,7 @@ from helpers.scripts import python
 
 def test_on_a_cpu_all_ways_in_float32_agree():
     faces = torch.randint(0, 256, (24, 1, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    found = gpu.measure_correct("cpu", True, gpu.FERData(faces, torch.arange(24) % 7))
+    found = gpu.measure_correct(torch.device("cpu"), True, gpu.FERData(faces, torch.arange(24) % 7))
     assert found["eager, float32"]["gradients_apart"] == found["eager, float32"]["losses_apart"] == 0
     assert 0 < found["captured, bfloat16"]["losses_apart"] < 0.01, "bfloat16 has three digits"
 
