@@ -42,7 +42,8 @@ def step_of(
     device = torch.device("cpu") if on_cpu else device
     model = FERModel("v4", seed=0, classes=V4.classes).to(device).to(memory_format=torch.channels_last)
     if bf16:
-        model.forward = torch.autocast(device.type, torch.bfloat16)(model.forward)  # as Accelerate does it
+        # as Accelerate does it
+        model.forward = torch.autocast(device.type, torch.bfloat16)(model.forward)  # type: ignore[method-assign]
     optimizer = make_optimizer(model, recipe, fused=device.type == "cuda")
     schedule, average = make_schedule(optimizer, recipe, 1000), make_average(model, recipe)
     taught = TeacherTargets(torch.full((IMAGES, V4.classes), 1 / V4.classes, device=device), V4.votes or 0.5)

@@ -24,7 +24,7 @@ def test_on_a_cpu_all_ways_in_float32_agree():
 def test_all_parts_run_through_and_one_that_fails_leaves_the_others(tmp_path):
     wide = np.zeros((96, 1, 48, 48), dtype=np.uint8)
     np.savez(tmp_path / "faces.npz", pixels=wide, labels=np.arange(96) % 7, count=84)
-    options = ["--device", "cpu", "--tiny", "--output", tmp_path, "--data", tmp_path / "faces.npz"]
+    options = ["--device", "cpu", "--tiny", "--minutes", 60, "--output", tmp_path, "--data", tmp_path / "faces.npz"]
     python("scripts/gpu_check.py", *options)
     found = read_json(tmp_path / "gpu_check.json")
     assert "votes" in found["training"].pop("failed"), "blank images have none"
@@ -32,7 +32,7 @@ def test_all_parts_run_through_and_one_that_fails_leaves_the_others(tmp_path):
     assert not any("failed" in found[part] for part in parts)
     assert found["speed"]["rows"][0]["now"] > 0
     assert (tmp_path / "profile.txt").stat().st_size > 1000
-    command = [sys.executable, "scripts/gpu_check.py", *map(str, options[:5]), "--part", "training"]
+    command = [sys.executable, "scripts/gpu_check.py", *map(str, options[:7]), "--part", "training"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert len(read_json(tmp_path / "history.json")["epochs"]) == 2
