@@ -48,6 +48,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {
     "cold start": ("cold_start.md", speed.cold_start),
     "demo": ("demo.md", speed.demo_table),
     "speed": ("speed.md", speed.benchmarks),
+    "training speed": ("training_speed.md", speed.training),
 }
 """By name, the template and the function that gives its numbers."""
 

@@ -45,6 +45,40 @@ def benchmarks(results: Path) -> dict[str, Any]:
     }
 
 
+TRAININGS = {
+    "train_vs_bare_step": "our epoch; to as many bare steps on one prepared mini-batch",
+    "train_vs_plain": "our epoch; to images changed one by one in two workers, float32, eager",
+}
+"""What a training's ratio in results/benchmarks.json is of."""
+
+
+def training(results: Path) -> dict[str, Any]:
+    """The ratios of every version on a CPU, and what scripts/gpu_check.py found on a GPU; None where not measured."""
+    measured, gpu = read_json(results / "benchmarks.json") or {}, read_json(results / "gpu.json")
+    found: dict[str, Any] = {"measured": measured.get("training"), "gpu": gpu}
+    if found["measured"]:
+        versions = list(measured["train_vs_plain"])
+        rows = [(what, *(_ratio(measured[name][version]) for version in versions)) for name, what in TRAININGS.items()]
+        found["table"] = table(("what, compared to what", *map(str.upper, versions)), rows)
+    if gpu:
+        kinds = [row for part in ("speed", "more") for row in gpu[part].get("rows", ())]
+        peak = gpu["peak"].get("matmul_tflops")
+        rows = [
+            (
+                str(row["size"]),
+                str(row["batch_size"]),
+                f"{row['before']:,.0f}",
+                f"{row['now']:,.0f}",
+                f"{row['now'] / row['before']:.1f}",
+                percent(row["now_tflops"] / peak) if peak else "",
+            )
+            for row in kinds
+        ]
+        head = ("pixels", "mini-batch", "images/s before", "images/s", "times as fast", "of the matrix peak, %")
+        found["gpu_table"] = table(head, rows)
+    return found
+
+
 def _ratio(measured: dict) -> str:
     return f"{measured['median']:.2f} ({measured['low']:.2f} to {measured['high']:.2f})"
 

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -29,9 +30,7 @@ IMAGES = 30_000
 
 
 def step_of(
-    device: str,
-    tiny: bool,
-    train: FERData,
+    device: torch.device,
     recipe: Recipe,
     size: int,
     *,
@@ -40,10 +39,11 @@ def step_of(
     on_cpu: bool = False,
 ) -> Step:
     """A step of V4 as a training takes it, learning from votes too, which are here all alike."""
-    device = torch.device("cpu" if on_cpu else device)
-    model = FERModel("v4", seed=0, classes=V4.classes).to(device, memory_format=torch.channels_last)
+    device = torch.device("cpu") if on_cpu else device
+    model = FERModel("v4", seed=0, classes=V4.classes).to(device).to(memory_format=torch.channels_last)
     if bf16:
-        model.forward = torch.autocast(device.type, torch.bfloat16)(model.forward)  # as Accelerate does it
+        # as Accelerate does it
+        model.forward = torch.autocast(device.type, torch.bfloat16)(model.forward)  # type: ignore[method-assign]
     optimizer = make_optimizer(model, recipe, fused=device.type == "cuda")
     schedule, average = make_schedule(optimizer, recipe, 1000), make_average(model, recipe)
     taught = TeacherTargets(torch.full((IMAGES, V4.classes), 1 / V4.classes, device=device), V4.votes or 0.5)
@@ -54,7 +54,7 @@ def step_of(
     return step
 
 
-def measure_peak(device: str, tiny: bool, train: FERData) -> dict:
+def measure_peak(device: torch.device, tiny: bool, train: FERData) -> dict:
     """The card's best at products of bfloat16 matrices, and at copying: medians of ten."""
     size = 256 if tiny else 8192
     left, right = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
@@ -69,9 +69,9 @@ def measure_peak(device: str, tiny: bool, train: FERData) -> dict:
     }
 
 
-def seconds(work: Callable[[], object], device: str) -> float:
+def seconds(work: Callable[[], object], device: torch.device) -> float:
     """How long the device takes for it."""
-    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     wait()
     started = time.perf_counter()
     work()
@@ -79,7 +79,7 @@ def seconds(work: Callable[[], object], device: str) -> float:
     return time.perf_counter() - started
 
 
-def measure_correct(device: str, tiny: bool, train: FERData) -> dict:
+def measure_correct(device: torch.device, tiny: bool, train: FERData) -> dict:
     """First gradients and the losses of 20 steps, beside those of the CPU in float32; without anything random."""
     count, steps, size = (8, 3, 16) if tiny else (64, 20, 48)
     still = Augmentation(flip=0, rotation=0, translation=0)
@@ -92,18 +92,20 @@ def measure_correct(device: str, tiny: bool, train: FERData) -> dict:
         "captured, bfloat16": {},
     }
     accelerator = accelerator_here()
-    losses, gradients = {}, {}
+    losses: dict[str, Tensor] = {}
+    gradients: dict[str, Tensor] = {}
     for name, options in ways.items():
         step = step_of(device, recipe, size, **options)
-        step.model.classifier[2].p = 0.0  # dropout
-        device = step.weights.device
-        data, every = train.to(device), torch.arange(steps * count, device=device).remainder(len(train)).split(count)
-        some, believed = every[0], step.taught.probabilities[every[0]]
-        learned = step.learn(step.show(data.images[some], size), data.labels[some], believed, None)
-        learned[0].backward()
-        gradients[name] = torch.cat([p.grad.flatten().cpu() for p in step.model.parameters()])
-        step.optimizer.zero_grad()
-        seen = [step(data.images[some], data.labels[some], some, accelerator)[0].mean() for some in every]
+        for module in step.model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        data, places = train.to(step.weights.device), torch.arange(steps * count, device=step.weights.device)
+        remember = partial(_remember_gradients, gradients, name)
+        step.optimizer.register_step_pre_hook(remember)
+        seen = [
+            step(data.images[some], data.labels[some], some, accelerator)[0].mean()
+            for some in places.remainder(len(train)).split(count)
+        ]
         losses[name] = torch.stack(seen).cpu()
     truth = "cpu, float32"
     return {
@@ -116,7 +118,16 @@ def measure_correct(device: str, tiny: bool, train: FERData) -> dict:
     }
 
 
-def measure_speed(device: str, tiny: bool, train: FERData, kinds: tuple = ((48, AUTO_BATCH), (32, AUTO_BATCH))) -> dict:
+def _remember_gradients(gradients: dict[str, Tensor], name: str, optimizer: torch.optim.Optimizer, *_: object) -> None:
+    """Those of the first step, just before the optimizer takes it."""
+    if name not in gradients:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        gradients[name] = torch.cat([p.grad.detach().flatten().cpu() for p in parameters])
+
+
+def measure_speed(
+    device: torch.device, tiny: bool, train: FERData, kinds: tuple = ((48, AUTO_BATCH), (32, AUTO_BATCH))
+) -> dict:
     """Images a second of the way before (eager; mini-batches copied, answers gathered in each step), and of today's."""
     rows: list[dict] = []
     for size, count in ((16, 8),) if tiny else kinds:
@@ -133,18 +144,18 @@ def measure_speed(device: str, tiny: bool, train: FERData, kinds: tuple = ((48, 
     return {"rows": rows}
 
 
-def measure_more(device: str, tiny: bool, train: FERData) -> dict:
+def measure_more(device: torch.device, tiny: bool, train: FERData) -> dict:
     """The same of other mini-batches."""
     return measure_speed(device, tiny, train, ((48, 1024), (48, 64)))
 
 
-def _epoch_now(device: str, recipe: Recipe, size: int, train: FERData) -> Callable:
-    accelerator, step, data = accelerator_here(), step_of(device, recipe, size), train.to(torch.device(device))
+def _epoch_now(device: torch.device, recipe: Recipe, size: int, train: FERData) -> Callable:
+    accelerator, step, data = accelerator_here(), step_of(device, recipe, size), train.to(device)
     loader = shuffled(len(train), recipe.batch_size)
     return lambda: train_epoch(step, data, loader, accelerator, "now")
 
 
-def _epoch_before(device: str, recipe: Recipe, size: int, train: FERData) -> Callable:
+def _epoch_before(device: torch.device, recipe: Recipe, size: int, train: FERData) -> Callable:
     """As training was until commit 130e7e0."""
     accelerator, step = accelerator_here(), step_of(device, recipe, size, captured=False)
     step.optimizer = make_optimizer(step.model, recipe)  # not fused
@@ -164,11 +175,11 @@ def accelerator_here() -> Accelerator:
     return make_accelerator(Path(tempfile.gettempdir()), 0)
 
 
-def measure_profile(device: str, tiny: bool, train: FERData) -> dict:
+def measure_profile(device: torch.device, tiny: bool, train: FERData) -> dict:
     """Where the time of ten steps goes, kernel by kernel, and whether a step ever waits for the device."""
     size, count = (16, 8) if tiny else (48, AUTO_BATCH)
     accelerator = accelerator_here()
-    step, data = step_of(device, for_batch(V4.recipe, count), size), train.to(torch.device(device))
+    step, data = step_of(device, for_batch(V4.recipe, count), size), train.to(device)
     some = torch.arange(count, device=device)
 
     def ten_steps() -> None:
@@ -177,16 +188,16 @@ def measure_profile(device: str, tiny: bool, train: FERData) -> dict:
 
     ten_steps()
     waits = "not on a CPU"
-    if device == "cuda":
+    if device.type == "cuda":
         torch.cuda.set_sync_debug_mode("error")
         ten_steps()
         torch.cuda.set_sync_debug_mode("default")
         waits = "never"
     plain = seconds(ten_steps, device)
-    kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device == "cuda" else [])]
+    kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
     with profile(activities=kinds) as profiled:
         seconds(ten_steps, device)
-    key = "self_device_time_total" if device == "cuda" else "self_cpu_time_total"
+    key = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
     times = {event.key: getattr(event, key) / 1e6 for event in profiled.key_averages()}
     top = sorted(times.items(), key=lambda item: -item[1])[:25]
     return {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fer_model.report.readme import section
-from fer_model.report.speed import COMPARISONS
+from fer_model.report.speed import COMPARISONS, TRAININGS
 from helpers import ROOT
 
 MEASURED = {"version": "V9", "cores": 2, "environment": {"processor": "Some CPU"}}
@@ -94,3 +94,22 @@ def test_the_page_on_speed_says_what_was_measured(tmp_path):
     assert "| 1.60 (1.50 to 1.75) | 2.50 (1.50 to 1.75) |" in text
     assert "| V3 | --half | 7.5 | 12.3 | 74.3 |" in text
     assert "busy" not in text
+
+
+def test_the_speed_of_training_says_what_was_measured_on_which_machine(tmp_path):
+    assert "has been measured yet: no machine" in section("training speed", tmp_path)
+    ratio = {"median": 1.604, "low": 1.5, "high": 1.75}
+    measured = {name: {"v1": ratio, "v4": ratio | {"median": 2.5}} for name in TRAININGS}
+    how = {"command": "C", "mixed_precision": "bf16", "channels_last": True, "compile": False, "load_before": 3.8}
+    environment = {"processor": "Some CPU", "threads": 1}
+    (tmp_path / "benchmarks.json").write_text(json.dumps({**measured, "training": how | {"environment": environment}}))
+    row = {"size": 48, "batch_size": 512, "before": 8000.4, "now": 56000.0, "now_tflops": 200.0}
+    gpu = {"date": "2026-12-01", "environment": {"device": "Some GPU"}, "peak": {"matmul_tflops": 800.0}}
+    (tmp_path / "gpu.json").write_text(
+        json.dumps({**gpu, "speed": {"rows": [row]}, "more": {"failed": "it took too long"}})
+    )
+    text = section("training speed", tmp_path)
+    assert "| 1.60 (1.50 to 1.75) | 2.50 (1.50 to 1.75) |" in text
+    assert "bfloat16, channels last, not compiled, on 1 thread (Some CPU, load average 3.8" in text
+    assert "On Some GPU, 2026-12-01" in text
+    assert "| 48 | 512 | 8,000 | 56,000 | 7.0 | 25.0 |" in text
