@@ -32,6 +32,7 @@ from fer_model.data.votes import find_votes
 from fer_model.errors import FERError
 from fer_model.evaluation import measure, plots, votes
 from fer_model.evaluation.expectations import check_expectations
+from fer_model.evaluation.predict import start_accelerator
 from fer_model.hub import push
 from fer_model.hub.card import write_card
 from fer_model.labels import EMOTIONS, EMOTIONS_WITH_NEUTRAL
@@ -70,7 +71,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> Metrics | None:
-    accelerator = Accelerator(mixed_precision="no")
+    accelerator = start_accelerator(mixed_precision="no")
     share_cores(accelerator)
     keep_freed_memory()
     source = args.model or str(Run(RESULTS / args.version).models)

@@ -49,7 +49,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=cli.positive, help="at most this many (default: the recipe's)")
     parser.add_argument("--batch-size", type=cli.positive, help="images per step and process (default: the recipe's)")
     parser.add_argument("--lr", type=cli.positive_float, help="learning rate (default: the recipe's)")
-    parser.add_argument("--seed", type=int, default=0, help="of split, weights, shuffle and augmentation (default: 0)")
+    parser.add_argument(
+        "--seed", type=cli.seed, default=0, help="of split, weights, shuffle and augmentation (default: 0)"
+    )
     parser.add_argument(
         "--output-dir",
         type=Path,
@@ -98,7 +100,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--channels-last", action="store_true", help="NHWC memory layout, which may suit the processor")
     parser.add_argument("--compile", action="store_true", help="torch.compile: takes a minute or two, and may pay off")
     parser.add_argument(
-        "--threads", type=cli.positive, help="CPU threads of each process (default: the cores, shared out)"
+        "--threads", type=cli.threads, help="CPU threads of each process (default: the cores, shared out)"
     )
     parser.add_argument(
         "--tracker", choices=("tensorboard", "trackio", "wandb"), help="also log to this tracker (pip install it first)"

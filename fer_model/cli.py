@@ -99,6 +99,20 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def seed(text: str) -> int:
+    """A whole number from 0 to 2147483647, which every generator of random numbers takes, in every process."""
+    if not text.isdigit() or int(text) > 2**31 - 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**31 - 1}")
+    return int(text)
+
+
+def threads(text: str) -> int:
+    """A number of CPU threads, from 1 to 1024."""
+    if positive(text) > 1024:
+        raise argparse.ArgumentTypeError(f"{text} is more than 1024 threads")
+    return int(text)
+
+
 def positive_float(text: str) -> float:
     """A number above 0, and not infinite."""
     try:
@@ -135,8 +149,9 @@ def run(name: str, main: Callable[[], object], if_interrupted: str = "interrupte
     try:
         main()
     except FERError as error:
+        rank = os.environ.get("LOCAL_RANK", "0")
         # the processes of one machine fail alike, so one of them prints
-        if os.environ.get("LOCAL_RANK", "0") == "0":
+        if not rank.isdigit() or int(rank) == 0:
             print(f"{name}: {error}", file=sys.stderr)
         sys.exit(2)
     except Exception as error:

@@ -181,7 +181,7 @@ def bench_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default=DEFAULT_DATASET, metavar="ID_OR_PATH", help="(default: %(default)s)")
     parser.add_argument("--images", type=cli.positive, metavar="N", help="test images for accuracies (default: all)")
     parser.add_argument("--rounds", type=cli.positive, default=40, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--threads", type=cli.positive, default=1, metavar="N", help="(default: %(default)s)")
+    parser.add_argument("--threads", type=cli.threads, default=1, metavar="N", help="(default: %(default)s)")
     parser.add_argument(
         "--output", type=Path, default=RESULTS / "benchmarks.json", metavar="FILE", help="(%(default)s)"
     )

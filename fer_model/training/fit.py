@@ -13,17 +13,20 @@ from fer_model.configs import Recipe
 from fer_model.data.dataset import FERData, batches
 from fer_model.errors import TrainingError
 from fer_model.evaluation.metrics import FERMetric
-from fer_model.evaluation.predict import EVALUATION_BATCH, predict
+from fer_model.evaluation.predict import EVALUATION_BATCH, predict, start_accelerator
 from fer_model.machine import keep_freed_memory, share_cores, warn_of_slow_precision
 from fer_model.model.calibration import calibrate
 from fer_model.records import About, Ancestry, Epoch, History, Settings, ValidationScores
 from fer_model.runs import Run
 from fer_model.training.checkpoints import (
+    all_checkpoints,
+    epoch_of,
     holds_weights,
-    newest_checkpoint,
+    newest_whole,
     remove_checkpoints,
     remove_old_results,
     require_same_run,
+    restore_best,
     save_checkpoint,
     save_model,
 )
@@ -43,7 +46,7 @@ def make_accelerator(
 
     `threads` is the number of CPU threads of each process; None shares the cores out.
     """
-    accelerator = Accelerator(
+    accelerator = start_accelerator(
         dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=seed),
         project_config=ProjectConfiguration(project_dir=str(output_dir), logging_dir=str(output_dir / "runs")),
         # one kernel per shape, so that a resumed run uses the same kernels as an uninterrupted one
@@ -154,15 +157,20 @@ def fit(
 
     accelerator.register_for_checkpointing(progress, schedule, *([average] if average else []))
     if checkpoint:
-        accelerator.load_state(str(checkpoint))
+        try:
+            accelerator.load_state(str(checkpoint))
+        except Exception as error:  # whatever torch and safetensors raise for a damaged one of an earlier release
+            raise TrainingError(f"{checkpoint} cannot be read ({error}); begin anew with --overwrite.") from error
         accelerator.print(f"resumed {checkpoint}: {len(progress.epochs)} epochs done")
         write_history(run, history_of(settings, progress, origin), accelerator)
         with torch.random.fork_rng(devices=()):  # what follows draws numbers that an uninterrupted run does not
+            if progress.waited():
+                restore_best(run, checkpoint, accelerator)
             # killed between the checkpoint of a best epoch and its model
-            if progress.waited() == 0 and not holds_weights(run.models, best.for_release()):
+            elif not holds_weights(run.models, best.for_release()):
                 keep(*predict(kept, validation_loader, accelerator, "validating", memory_format))
     elif resume:
-        accelerator.print(f"no checkpoint in {run.checkpoints}: starting at epoch 1")
+        accelerator.print(f"no whole checkpoint in {run.checkpoints}: starting at epoch 1")
 
     accelerator.print(HEADER)
     for done in progress.epochs:
@@ -173,7 +181,10 @@ def fit(
         train_loader.set_epoch(epoch)  # the shuffle; without it a resumed run would repeat epoch 1's
         size = recipe.size_in(epoch)
         step = Step(model, optimizer, schedule, average, weights, recipe, size, memory_format, taught)
-        trained = train_epoch(step, train_loader, accelerator, f"epoch {epoch}")
+        try:
+            trained = train_epoch(step, train_loader, accelerator, f"epoch {epoch}")
+        except FloatingPointError as error:
+            raise _not_finite(run, f"epoch {epoch}, {error}") from error
         train_seconds = time.perf_counter() - started
         if average:  # each process averaged the statistics of its own batches; the first one's are kept
             broadcast(list(average.module.buffers()))
@@ -191,11 +202,12 @@ def fit(
         }
         if crowd:
             row["validation_votes"] = crowd.judge(logits)
-        _require_finite(row)
+        if not math.isfinite(row["validation_loss"]):
+            raise _not_finite(run, f"epoch {epoch}, on the validation images")
         progress.epochs.append(row)
         # first, for it replaces the only record of the weights that this run may have begun with in the same folder
         write_history(run, history_of(settings, progress, origin), accelerator)
-        save_checkpoint(run.checkpoints, epoch, accelerator)
+        save_checkpoint(run, epoch, accelerator)
         if progress.waited() == 0:
             keep(logits, labels)
         accelerator.log({k: v for k, v in row.items() if k != "epoch"}, step=epoch)
@@ -205,27 +217,32 @@ def fit(
 
 def _claim(run: Run, settings: Settings, accelerator: Accelerator, resume: bool, overwrite: bool) -> Path | None:
     """Make sure that no other run is in the way; returns the checkpoint to go on from, None to begin anew."""
-    newest = newest_checkpoint(run.checkpoints)
-    if newest and not resume and not overwrite:
+    found = all_checkpoints(run)
+    if found and not resume and not overwrite:
         raise TrainingError(
-            f"{run.checkpoints} holds a run that reached {newest.name}; "
+            f"{run.checkpoints} holds a run that reached {found[0].name}; "
             "add --resume to go on with it, --overwrite to begin anew, or choose another --output-dir."
         )
-    checkpoint = newest if resume else None
+    checkpoint = newest_whole(run, accelerator.print) if resume else None
     if checkpoint:
         require_same_run(run, settings)
+    elif resume and found and (epoch_of(found[0]) > 1 or settings["init"]):  # --init may name this run's first model
+        raise TrainingError(f"No checkpoint in {run.checkpoints} is whole; begin anew with --overwrite.")
     accelerator.wait_for_everyone()  # every process has looked before the main one changes anything
     if accelerator.is_main_process and not checkpoint:
         remove_checkpoints(run.checkpoints)
     return checkpoint
 
 
-def _require_finite(row: Epoch) -> None:
-    if not (math.isfinite(row["train_loss"]) and math.isfinite(row["validation_loss"])):
-        raise TrainingError(
-            f"The loss is not a finite number in epoch {row['epoch']}; "
-            "begin anew with --overwrite and a smaller --lr, or with --mixed_precision no."
-        )
+def _not_finite(run: Run, where: str) -> TrainingError:
+    finite = next(iter(all_checkpoints(run)), None)
+    kept = (
+        f"The last finite state is in {finite}, the best model in {run.models}" if finite else "No epoch was finished"
+    )
+    return TrainingError(
+        f"The loss is not a finite number in {where}. {kept}. "
+        "Begin anew with --overwrite and a smaller --lr, or with --mixed_precision no."
+    )
 
 
 def _validation_scores(logits: Tensor, labels: Tensor, weights: Tensor) -> ValidationScores:

@@ -72,7 +72,11 @@ class Step:
 
 
 def train_epoch(step: Step, loader, accelerator: Accelerator, description: str) -> TrainingScores:
-    """Take a step for every mini-batch; returns the scores over all processes."""
+    """Take a step for every mini-batch; returns the scores over all processes.
+
+    Raises:
+        FloatingPointError: a loss is not a finite number; the message is the first such step.
+    """
     step.model.train()
     seen = []  # loss, weight, correct: (3, B) each, left on the device so that nothing waits
     for faces, labels, indices in progress_bar(loader, description, accelerator):
@@ -81,6 +85,9 @@ def train_epoch(step: Step, loader, accelerator: Accelerator, description: str) 
     images_seen = torch.cat(seen, dim=1).cpu().double()  # on the CPU, since not every device knows float64
     if images_seen.shape[1] != len(loader.dataset):
         raise RuntimeError(f"{images_seen.shape[1]} images were counted in an epoch of {len(loader.dataset)}")
+    if not images_seen[0].isfinite().all():
+        first = next(number for number, (losses, _, _) in enumerate(seen, start=1) if not losses.isfinite().all())
+        raise FloatingPointError(f"step {first} of {len(seen)}")
     loss_sum, weight_sum, correct_sum = images_seen.sum(dim=1).tolist()
     return {"train_loss": loss_sum / weight_sum, "train_accuracy": correct_sum / len(loader.dataset)}
 

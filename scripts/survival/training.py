@@ -25,7 +25,7 @@ BETWEEN = "between these"
 
 
 def training(words: list[str], folder: Path, listener: Connection) -> None:
-    """`train.py WORDS` in `folder`. Each phase that it enters or leaves, with the clock's seconds, goes to `listener`."""
+    """`train.py WORDS` in `folder`; tells `listener` each phase that it enters or leaves, and the clock's seconds."""
     os.chdir(folder)
     with open(f"{words[words.index('--output-dir') + 1]}.log", "a", buffering=1) as log:
         os.dup2(log.fileno(), 1)  # what it prints, C libraries included
