@@ -149,6 +149,8 @@ def _of_all_labels(
 
 def _check(args: argparse.Namespace, source: str, run: Run, accelerator: Accelerator) -> None:
     """Find mistakes before the measuring, which takes minutes."""
+    cli.require_folders(run.visualizations)
+    cli.require_files(run.metrics_file, *([run.card] if run.card.is_file() else []))
     if args.limit is not None and args.output_dir is None:
         raise FERError("--limit gives a try-out, not a result: say with --output-dir where it may go.")
     if args.push_to_hub and not run.models.is_dir():

@@ -50,7 +50,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=cli.positive, help="images per step and process (default: the recipe's)")
     parser.add_argument("--lr", type=cli.positive_float, help="learning rate (default: the recipe's)")
     parser.add_argument(
-        "--seed", type=cli.seed, default=0, help="of split, weights, shuffle and augmentation (default: 0)"
+        "--seed", type=cli.seed, default=0, help="of split, weights, shuffle, augmentation (default: 0)"
     )
     parser.add_argument(
         "--output-dir",
@@ -121,6 +121,10 @@ def main(args: argparse.Namespace) -> History:
     run = Run(output_dir)
     if any(Path(teacher).resolve() == run.models.resolve() for teacher in args.teacher):
         raise TrainingError(f"--teacher {run.models} would be replaced; choose another --output-dir.")
+    # two checkpoints, and a third while it is written: weights, their average, the best ones and Adam's two moments
+    needed = 3 * 5 * 4 * FERModel(version=args.version, classes=args.classes).parameter_count
+    cli.require_folders(output_dir, run.models, run.checkpoints, run.visualizations, needed=needed)
+    cli.require_files(run.history_file)
     output_dir.mkdir(parents=True, exist_ok=True)
     accelerator = make_accelerator(
         output_dir, args.seed, compile=args.compile, tracker=args.tracker, threads=args.threads
