@@ -212,8 +212,8 @@ def run(name: str, main: Callable[[], object], if_interrupted: str = "interrupte
     except Exception as error:
         file = getattr(error, "filename", None)
         where = f" ({file})" if file else ""
-        if file and getattr(error, "errno", None) in UNWRITABLE:
-            print(f"{name}: {file}: {os.strerror(error.errno)}; choose another place", file=sys.stderr)
+        if isinstance(error, OSError) and error.errno in UNWRITABLE and file:
+            print(f"{name}: {file}: {error.strerror}; choose another place", file=sys.stderr)
             sys.exit(2)
         if not is_disk_full(error):
             raise

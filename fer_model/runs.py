@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from fer_model.configs import CONFIGS
 from fer_model.errors import FERError, ModelError
@@ -70,7 +70,7 @@ class Run:
             isinstance(history, dict) and {"run", "epochs", "best_epoch"} <= history.keys()
         ):
             raise FERError(f"{self.history_file} is no history of a run; {REMEDY}")
-        return history
+        return cast(History | None, history)
 
     def required_history(self) -> History:
         """The history of a run whose validation images are asked for.

@@ -15,7 +15,7 @@ from fer_model.configs import DEFAULT_DATASET
 from fer_model.data.classes import class_words, require_classes, targets_of
 from fer_model.data.dataset import FERData
 from fer_model.data.decoding import decode
-from fer_model.data.files import READERS, local_dataset
+from fer_model.data.files import READERS, TAKES, local_dataset
 from fer_model.data.folders import SPLITS, UNSPLIT, all_files, listed, split_of
 from fer_model.errors import DataError
 from fer_model.hub.errors import explain, known_reason
@@ -104,9 +104,7 @@ def _load(dataset: str, revision: str | None) -> datasets.DatasetDict:
         raise
     except Exception as error:  # the network's and the Hub's, and whatever the readers raise: pyarrow, tarfile, …
         where = f" at revision {revision!r}" if revision else ""
-        hint = "--dataset takes a Hub id, a file or folder of parquet, WebDataset shards or images, or Kaggle's CSV."
-        if known_reason(error):
-            hint = "--dataset takes a copy on this machine, too."
+        hint = "--dataset takes a copy on this machine, too." if known_reason(error) else TAKES
         raise DataError(f"The dataset {dataset!r}{where} could not be read: {_reason(error)}. {hint}") from error
 
 

@@ -20,6 +20,8 @@ READERS = {
 }
 """Endings of data files, and what `datasets` calls their readers."""
 
+TAKES = "--dataset takes a Hub id, a file or folder of parquet, WebDataset shards or images, or Kaggle's CSV."
+
 KAGGLE = ("fer2013.csv", "icml_face_data.csv")
 
 
@@ -40,9 +42,9 @@ def local_dataset(path: Path) -> datasets.DatasetDict:
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():  # of save_to_disk
         saved = datasets.load_from_disk(str(path))
         return saved if isinstance(saved, datasets.DatasetDict) else datasets.DatasetDict({UNSPLIT: saved})
-    readme = path / "README.md"
-    own = readme.is_file() and "data_files:" in readme.read_text(encoding="utf-8", errors="replace")
-    if not own and (files := _data_files(path)):
+    if _says_itself(path):
+        return datasets.load_dataset(str(path), cache_dir=str(_cache(path)))
+    if files := _data_files(path):
         reader = READERS[next(iter(files.values()))[0].suffix.lower()]
         # `datasets` gives its own meaning to some names of splits, so each is read as its "train"
         return datasets.DatasetDict(
@@ -53,7 +55,19 @@ def local_dataset(path: Path) -> datasets.DatasetDict:
                 for split, part in files.items()
             }
         )
-    return datasets.load_dataset(str(path), cache_dir=str(_cache(path)))
+    found = [path] if path.is_file() else list(all_files(path))
+    images = "; images must lie in a folder for each class" * any(f.suffix.lower() in IMAGES for f in found)
+    raise DataError(
+        f"The dataset {str(path)!r} holds nothing that can be read (found: {listed([f.name for f in found])}){images}. "
+        f"{TAKES}"
+    )
+
+
+def _says_itself(path: Path) -> bool:
+    """Whether a folder tells `datasets` which files belong to which split, or what label each image has."""
+    readme = path / "README.md"
+    told = readme.is_file() and "data_files:" in readme.read_text(encoding="utf-8", errors="replace")
+    return told or (path.is_dir() and any(file.stem == "metadata" for file in all_files(path)))
 
 
 def reading_place(path: Path) -> Path:

@@ -15,8 +15,24 @@ import datasets
 from fer_model.errors import DataError
 from fer_model.labels import canonical_name
 
-IMAGES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")
-IMAGES += (".avif", ".heic", ".heif", ".jp2")
+IMAGES = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".bmp",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".gif",
+    ".pgm",
+    ".ppm",
+    ".jp2",
+    ".avif",
+    ".heic",
+    ".heif",
+)
 
 UNSPLIT = "all"
 """The name of the only split of a dataset in which nothing is named after one."""
@@ -45,7 +61,7 @@ def image_folder(path: Path) -> datasets.DatasetDict | None:
     images = [file for file in files if file.suffix.lower() in IMAGES]
     inside = {file: file.relative_to(path).parts[:-1] for file in images}
     classes = {file: [part for part in parts if not split_of(part)] for file, parts in inside.items()}
-    depth = _depth_of_classes(classes.values())
+    depth = _depth_of_classes(list(classes.values()))
     if depth is None:
         return None
     rows: dict[str | None, list[tuple[str, str, str]]] = {}
@@ -94,9 +110,8 @@ def listed(names: Sequence[object]) -> str:
     return shown + (f" and {len(names) - 8:,} more" if len(names) > 8 else "")
 
 
-def _depth_of_classes(paths: Iterator[list[str]] | Sequence[list[str]]) -> int | None:
+def _depth_of_classes(paths: list[list[str]]) -> int | None:
     """At which place in their paths, splits left out, most images have their class: a known one, else a number."""
-    paths = list(paths)
     for is_class in (canonical_name, str.isdigit):
         found = Counter(place for parts in paths for place, part in enumerate(parts) if is_class(part))
         if found:
