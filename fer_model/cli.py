@@ -168,6 +168,11 @@ def threads(text: str) -> int:
     return int(text)
 
 
+def positive_or_auto(text: str) -> int | str:
+    """A whole number above 0, or the word auto."""
+    return text if text == "auto" else positive(text)
+
+
 def positive_float(text: str) -> float:
     """A number above 0, and not infinite."""
     try:
@@ -188,7 +193,7 @@ def share(text: str) -> float:
 
 
 def share_or_none(text: str) -> float:
-    """A number from 0, for nothing, to 1."""
+    """A number from 0 to 1."""
     return 0.0 if text.strip() in ("0", "0.0") else share(text)
 
 

@@ -26,18 +26,25 @@ class Pretrained(nn.Module, PyTorchModelHubMixin):
     class_names: tuple[str, ...]
     temperature: float
     unsure_below: float
+    crowd_temperature: float | None
 
     @property
     def parameter_count(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def set_calibration(self, temperature: float, unsure_below: float) -> None:
+    def set_calibration(self, temperature: float, unsure_below: float, crowd_temperature: float | None = None) -> None:
         """What `probabilities` divides logits by, and the highest probability below which an answer is unsure.
 
-        Both go into config.json. `calibration.calibrate` fits them; 1 and 0.5 are the unfitted defaults.
+        All go into config.json. `calibration.calibrate` fits them; 1 and 0.5 are the unfitted defaults.
+
+        Args:
+            crowd_temperature: what `crowd_shares` divides logits by; None for a model that learned from no votes.
         """
         self.temperature, self.unsure_below = temperature, unsure_below
+        self.crowd_temperature = crowd_temperature
         calibration = {"temperature": temperature, "unsure_below": unsure_below}
+        if crowd_temperature is not None:
+            calibration["crowd_temperature"] = crowd_temperature
         self._hub_mixin_config = describe(self.version, self.class_names) | calibration
 
     def generate_model_card(
@@ -151,7 +158,9 @@ class Pretrained(nn.Module, PyTorchModelHubMixin):
         model = cls(version=config["version"], classes=len(config["id2label"]))
         _check_weights(model, weights, source)
         model.load_state_dict(weights)
-        model.set_calibration(config.get("temperature", 1.0), config.get("unsure_below", 0.5))
+        model.set_calibration(
+            config.get("temperature", 1.0), config.get("unsure_below", 0.5), config.get("crowd_temperature")
+        )
         return model.eval()
 
 
@@ -191,7 +200,8 @@ def _read_config(path: Path, source: str) -> dict:
             raise ModelError(f"{source}: config.json lacks {key!r}; it should be {expected!r}.")
         if type(config[key]) is not type(expected) or config[key] != expected:
             raise ModelError(f"{source}: config.json has {key} = {config[key]!r}; this code can only use {expected!r}.")
-    for key, highest in (("temperature", float("inf")), ("unsure_below", 1.0)):  # older models have neither
+    ranges = {"temperature": float("inf"), "unsure_below": 1.0, "crowd_temperature": float("inf")}
+    for key, highest in ranges.items():  # older models have none of them
         value = config.get(key, 1.0)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= highest:
             raise ModelError(

@@ -52,23 +52,10 @@ def holds_weights(folder: Path, model: FERModel) -> bool:
     return any(all(torch.equal(theirs[name], these[name].cpu()) for name in these) for these in (ours, rounded))
 
 
-def restore_best(run: Run, checkpoint: Path, accelerator: Accelerator) -> None:
-    """Bring the best model back from a checkpoint, where the run's folder holds another one, or a damaged one.
-
-    That is so after a newer checkpoint was lost, whose epoch was the best.
-    """
-    if not accelerator.is_main_process or not Run(checkpoint).models.is_dir():  # earlier releases kept none
-        return
-    model = FERModel.from_pretrained(Run(checkpoint).models)
-    if not holds_weights(run.models, model):
-        remove_old_results(run, accelerator)
-        save_model(model, run.models, accelerator)
-
-
 def save_checkpoint(run: Run, epoch: int, accelerator: Accelerator) -> None:
     """Write beside, then rename, so that a checkpoint that has its name is whole; the one before it stays, too.
 
-    A checkpoint holds the state, the history, the best model before this epoch, and a digest of each of these files.
+    A checkpoint holds the state, the best weights so far, the history, and a digest of each of these files.
     """
     temporary = run.checkpoints / "writing"
     if accelerator.is_main_process:
@@ -78,11 +65,6 @@ def save_checkpoint(run: Run, epoch: int, accelerator: Accelerator) -> None:
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         shutil.copy(run.history_file, temporary)
-        best = Run(temporary).models
-        for name in (CONFIG_FILE, WEIGHTS_FILE):
-            if (run.models / name).is_file():
-                best.mkdir(exist_ok=True)
-                shutil.copy(run.models / name, best)
         write_json(temporary / DIGESTS_FILE, _digests(temporary))
         finished = run.checkpoints / f"epoch-{epoch:03d}"
         shutil.rmtree(finished, ignore_errors=True)  # a damaged one, which this one replaces

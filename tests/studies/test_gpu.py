@@ -1,0 +1,39 @@
+"""The run that is prepared for a GPU, here on a CPU with few, small images."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from fer_model.runs import read_json
+from fer_model.studies import gpu
+from helpers import ROOT
+from helpers.scripts import python
+
+
+def test_on_a_cpu_all_ways_in_float32_agree():
+    faces = torch.randint(0, 256, (24, 1, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    found = gpu.measure_correct("cpu", True, gpu.FERData(faces, torch.arange(24) % 7))
+    assert found["eager, float32"]["gradients_apart"] == found["eager, float32"]["losses_apart"] == 0
+    assert 0 < found["captured, bfloat16"]["losses_apart"] < 0.01, "bfloat16 has three digits"
+
+
+@pytest.mark.slow
+def test_all_parts_run_through_and_one_that_fails_leaves_the_others(tmp_path):
+    wide = np.zeros((96, 1, 48, 48), dtype=np.uint8)
+    np.savez(tmp_path / "faces.npz", pixels=wide, labels=np.arange(96) % 7, count=84)
+    options = ["--device", "cpu", "--tiny", "--output", tmp_path, "--data", tmp_path / "faces.npz"]
+    python("scripts/gpu_check.py", *options)
+    found = read_json(tmp_path / "gpu_check.json")
+    assert "votes" in found["training"].pop("failed"), "blank images have none"
+    parts = ("peak", "correct", "speed", "profile", "more")
+    assert not any("failed" in found[part] for part in parts)
+    assert found["speed"]["rows"][0]["now"] > 0
+    assert (tmp_path / "profile.txt").stat().st_size > 1000
+    command = [sys.executable, "scripts/gpu_check.py", *map(str, options[:5]), "--part", "training"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(read_json(tmp_path / "history.json")["epochs"]) == 2
+    assert (tmp_path / "model" / "model.safetensors").is_file()
