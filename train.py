@@ -29,6 +29,7 @@ from fer_model.configs import CONFIGS, Recipe, changed
 from fer_model.data.splits import validation_split
 from fer_model.errors import TrainingError
 from fer_model.evaluation.plots import training_curves
+from fer_model.evaluation.predict import as_configured
 from fer_model.hub.card import write_card
 from fer_model.hub.push import prepare_push, push_folder
 from fer_model.labels import COUNTS
@@ -36,6 +37,7 @@ from fer_model.model.network import FERModel
 from fer_model.records import History
 from fer_model.runs import RESULTS, Run, folder_name
 from fer_model.studies.trial import Way, as_table, possible_ways, try_ways
+from fer_model.training.checkpoints import history_to_resume
 from fer_model.training.distillation import load_crowd, load_teachers
 from fer_model.training.fit import fit, make_accelerator
 from fer_model.training.losses import class_weights
@@ -230,7 +232,10 @@ def settle(args: argparse.Namespace, run: Run) -> str | None:
 
     Returns the precision that --fast found; None for the launcher's.
     """
-    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    if args.batch_size != "auto" and not args.fast:
+        return None
+    with as_configured():
+        state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
     if args.batch_size == "auto":
         args.batch_size = None
         if state.device.type != "cpu":
@@ -244,7 +249,7 @@ def settle(args: argparse.Namespace, run: Run) -> str | None:
     if state.num_processes > 1:
         raise TrainingError("--fast tries one process; find the options with it first, then launch several with them.")
     asked = os.environ.get("ACCELERATE_MIXED_PRECISION")
-    before = run.history() if args.resume else None
+    before = history_to_resume(run) if args.resume else None
     if before:  # as it was begun
         begun = before["run"]
         way = Way(begun["mixed_precision"], begun["channels_last"], begun["environment"]["threads"])

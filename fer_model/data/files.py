@@ -97,11 +97,12 @@ def _unpack(file: Path, folder: Path) -> None:
         with zipfile.ZipFile(file) as archive:
             size, free = sum(info.file_size for info in archive.infolist()), shutil.disk_usage(folder).free
             if size > free:
-                raise DataError(f"{file} holds {size / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free in {folder}.")
+                sizes = f"{size / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free in {folder}"
+                raise DataError(f"The zip {str(file)!r} holds {sizes}.")
             archive.extractall(folder)  # it leaves no folder: `..` and roots are taken from the names
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError, ValueError, EOFError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise DataError(f"The zip {file} cannot be unpacked ({reason}); unpack it, and name the folder.") from error
+        raise DataError(f"The zip {str(file)!r} cannot be read ({reason}); unpack it, and name the folder.") from error
 
 
 def _cache(path: Path) -> Path:

@@ -1,6 +1,7 @@
 """A network's logits for a whole set of images, over all processes, and how these are started."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from accelerate import Accelerator
@@ -16,20 +17,27 @@ EVALUATION_BATCH = 128
 PRECISIONS = ("no", "bf16", "fp16")
 
 
-def start_accelerator(**options) -> Accelerator:
-    """An Accelerator, as the launcher, `accelerate config` or the variables ACCELERATE_… ask for it.
-
-    Raises:
-        FERError: they ask for what is not done here, so that no run does half of it.
-    """
+@contextmanager
+def as_configured() -> Iterator[None]:
+    """One sentence for whatever Accelerate raises where it cannot start as its configuration or variables say."""
     try:
-        accelerator = Accelerator(**options)
+        yield
     except Exception as error:  # of many kinds, and of packages that are not installed
         reason = " ".join(str(error).split()).rstrip(".")[:300]
         raise FERError(
             f"Accelerate cannot start as it is configured: {reason}. Look at `accelerate env` and the environment "
             "variables ACCELERATE_…, LOCAL_RANK and WORLD_SIZE."
         ) from error
+
+
+def start_accelerator(**options) -> Accelerator:
+    """An Accelerator, as the launcher, `accelerate config` or the variables ACCELERATE_… ask for it.
+
+    Raises:
+        FERError: they ask for what is not done here, so that no run does half of it.
+    """
+    with as_configured():
+        accelerator = Accelerator(**options)
     steps, kind = accelerator.gradient_accumulation_steps, accelerator.distributed_type.value
     wanted = None
     if steps != 1:

@@ -53,7 +53,7 @@ def test_a_zip_is_read_with_the_names_of_classes_in_it(tmp_path):
     archive = shutil.make_archive(str(tmp_path / "faces"), "zip", folder)
     assert (len(load(archive, "train")), len(load(archive, "test"))) == (24, 12)
     (tmp_path / "half.ZIP").write_bytes((tmp_path / "faces.zip").read_bytes()[:999])
-    assert "cannot be unpacked" in refusal(tmp_path / "half.ZIP")
+    assert "cannot be read (File is not a zip file); unpack it" in refusal(tmp_path / "half.ZIP")
 
 
 def test_a_single_parquet_and_a_validation_split_alone_are_read_and_said(tmp_path, caplog):
