@@ -191,9 +191,10 @@ def fit(
             raise TrainingError(f"{checkpoint} cannot be read ({error}); begin anew with --overwrite.") from error
         accelerator.print(f"resumed {checkpoint}: {len(progress.epochs)} epochs done")
         write_history(run, history_of(settings, progress, origin), accelerator)
-        # unless it was killed between the checkpoint and the model
-        result.written = result.logits is None or holds_weights(run.models, result.model.for_release())
-        write_result()
+        with torch.random.fork_rng(devices=()):  # loading a network draws numbers that an uninterrupted run does not
+            # unless it was killed between the checkpoint and the model
+            result.written = result.logits is None or holds_weights(run.models, result.model.for_release())
+            write_result()
     elif resume:
         accelerator.print(f"no whole checkpoint in {run.checkpoints}: starting at epoch 1")
 
