@@ -18,6 +18,7 @@ The same five are tools for MCP clients, at http://127.0.0.1:7860/gradio_api/mcp
 
 import argparse
 import os
+import tempfile
 from pathlib import Path
 
 # read when gradio is imported; stops its calls to the outside: docs/demo.md#gradios-internals
@@ -69,17 +70,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--workers",
-        type=int,
+        type=cli.positive,
         default=CORES,
         help="pictures recognised at a time (default: one a core, %(default)s here)",
     )
     parser.add_argument(
-        "--threads", type=int, default=1, help="threads of the network for each of them (default: %(default)s)"
+        "--threads", type=cli.threads, default=1, help="threads of the network for each of them (default: %(default)s)"
     )
     return parser.parse_args(argv)
 
 
 def main(args: argparse.Namespace) -> None:
+    cli.require_folders(Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()))
     share_arenas()
     # One thread a picture, and as many pictures as cores: see results/demo.json for what else was measured. Threads
     # that wait for each other also suffer most where a core is shared with other programs.

@@ -32,6 +32,7 @@ from fer_model.data.votes import find_votes
 from fer_model.errors import FERError
 from fer_model.evaluation import measure, plots, votes
 from fer_model.evaluation.expectations import check_expectations
+from fer_model.evaluation.predict import start_accelerator
 from fer_model.hub import push
 from fer_model.hub.card import write_card
 from fer_model.labels import EMOTIONS, EMOTIONS_WITH_NEUTRAL
@@ -70,7 +71,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> Metrics | None:
-    accelerator = Accelerator(mixed_precision="no")
+    accelerator = start_accelerator(mixed_precision="no")
     share_cores(accelerator)
     keep_freed_memory()
     source = args.model or str(Run(RESULTS / args.version).models)
@@ -148,6 +149,8 @@ def _of_all_labels(
 
 def _check(args: argparse.Namespace, source: str, run: Run, accelerator: Accelerator) -> None:
     """Find mistakes before the measuring, which takes minutes."""
+    cli.require_folders(run.visualizations)
+    cli.require_files(run.metrics_file, *([run.card] if run.card.is_file() else []))
     if args.limit is not None and args.output_dir is None:
         raise FERError("--limit gives a try-out, not a result: say with --output-dir where it may go.")
     if args.push_to_hub and not run.models.is_dir():

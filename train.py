@@ -29,6 +29,7 @@ from fer_model.configs import CONFIGS, Recipe, changed
 from fer_model.data.splits import validation_split
 from fer_model.errors import TrainingError
 from fer_model.evaluation.plots import training_curves
+from fer_model.evaluation.predict import as_configured
 from fer_model.hub.card import write_card
 from fer_model.hub.push import prepare_push, push_folder
 from fer_model.labels import COUNTS
@@ -36,6 +37,7 @@ from fer_model.model.network import FERModel
 from fer_model.records import History
 from fer_model.runs import RESULTS, Run, folder_name
 from fer_model.studies.trial import Way, as_table, possible_ways, try_ways
+from fer_model.training.checkpoints import history_to_resume
 from fer_model.training.distillation import load_crowd, load_teachers
 from fer_model.training.fit import fit, make_accelerator
 from fer_model.training.losses import class_weights
@@ -62,7 +64,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "average that fit (docs/training.md), and elsewhere the recipe's",
     )
     parser.add_argument("--lr", type=cli.positive_float, help="learning rate (default: the recipe's)")
-    parser.add_argument("--seed", type=int, default=0, help="of split, weights, shuffle and augmentation (default: 0)")
+    parser.add_argument(
+        "--seed", type=cli.seed, default=0, help="of split, weights, shuffle, augmentation (default: 0)"
+    )
     parser.add_argument(
         "--output-dir",
         type=Path,
@@ -117,7 +121,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "history records it as plain options. What the launcher or an option says is obeyed",
     )
     parser.add_argument(
-        "--threads", type=cli.positive, help="CPU threads of each process (default: the cores, shared out)"
+        "--threads", type=cli.threads, help="CPU threads of each process (default: the cores, shared out)"
     )
     parser.add_argument(
         "--tracker", choices=("tensorboard", "trackio", "wandb"), help="also log to this tracker (pip install it first)"
@@ -138,6 +142,10 @@ def main(args: argparse.Namespace) -> History:
     run = Run(output_dir)
     if any(Path(teacher).resolve() == run.models.resolve() for teacher in args.teacher):
         raise TrainingError(f"--teacher {run.models} would be replaced; choose another --output-dir.")
+    # two checkpoints, and a third while it is written: weights, their average, the best ones and Adam's two moments
+    needed = 3 * 5 * 4 * FERModel(version=args.version, classes=args.classes).parameter_count
+    cli.require_folders(output_dir, run.models, run.checkpoints, run.visualizations, needed=needed)
+    cli.require_files(run.history_file)
     precision = settle(args, run)
     recipe = recipe_of(args)
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -224,7 +232,10 @@ def settle(args: argparse.Namespace, run: Run) -> str | None:
 
     Returns the precision that --fast found; None for the launcher's.
     """
-    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    if args.batch_size != "auto" and not args.fast:
+        return None
+    with as_configured():
+        state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
     if args.batch_size == "auto":
         args.batch_size = None
         if state.device.type != "cpu":
@@ -238,7 +249,7 @@ def settle(args: argparse.Namespace, run: Run) -> str | None:
     if state.num_processes > 1:
         raise TrainingError("--fast tries one process; find the options with it first, then launch several with them.")
     asked = os.environ.get("ACCELERATE_MIXED_PRECISION")
-    before = run.history() if args.resume else None
+    before = history_to_resume(run) if args.resume else None
     if before:  # as it was begun
         begun = before["run"]
         way = Way(begun["mixed_precision"], begun["channels_last"], begun["environment"]["threads"])

@@ -50,6 +50,8 @@ def _predict(args: argparse.Namespace) -> None:
     from fer_model.inference.pipeline import FERPipeline
 
     logging.basicConfig(format="%(message)s")
+    cli.require_files(*([args.csv] if args.csv else []))
+    cli.require_folders(*([args.gradcam] if args.gradcam else []))
     files = bulk.find_files(args.paths)
     pipeline = FERPipeline.from_pretrained(args.model or default_model(RESULTS), views=args.views)
     found = bulk.items(files, args.every)
@@ -124,16 +126,17 @@ def _export(args: argparse.Namespace) -> None:
     if args.int8 and not args.dataset:
         raise ModelError("--int8 needs --dataset: training images set the range of each layer.")
     run = Run(args.results)
+    name = "model_fp16" if args.half else "model_quantized" if args.int8 else "model"
+    output = args.output or run.models / "onnx" / f"{name}.onnx"
+    cli.require_files(output)
     model = FERModel.from_pretrained(run.models)
-    content, name = export.for_use(model, args.heat_maps), "model"
+    content = export.for_use(model, args.heat_maps)
     if args.half:
-        content, name = export.half(content), "model_fp16"
+        content = export.half(content)
     if args.int8:
         from fer_model.data.fer2013 import load_fer
 
         content = export.int8(content, export.for_ranges(load_fer(args.dataset, "train").images, model.input_size))
-        name = "model_quantized"
-    output = args.output or run.models / "onnx" / f"{name}.onnx"
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_bytes(content)
     print(f"written: {output}, {len(content) / 1e6:.1f} MB")
@@ -163,6 +166,7 @@ def _recalibrate(args: argparse.Namespace) -> None:
     from fer_model.training.recalibrate import recalibrate
 
     run = Run(args.results)
+    cli.require_folders(run.models, run.visualizations)
     model = recalibrate(run, args.dataset, half=args.half, skip_corrupt=args.skip_corrupt)
     if history := run.history():
         training_curves(history, run.visualizations / "training_curves.png")

@@ -1,16 +1,23 @@
 """What the command lines share: arguments, the command that repeats a run, and how a failure is printed."""
 
 import argparse
+import errno
 import logging
 import os
 import shlex
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer_model.configs import DEFAULT_DATASET, STEPS, VERSIONS
 from fer_model.errors import FERError
 from fer_model.hub.errors import is_disk_full
+
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
+"""What an operating system says of places where nothing can be written."""
 
 if TYPE_CHECKING:  # a light installation has neither accelerate nor datasets
     from accelerate import Accelerator
@@ -89,6 +96,54 @@ def repeat(program: Sequence[str], args: argparse.Namespace, options: Sequence[s
     return shlex.join(words)
 
 
+# Where results go
+
+
+def require_folders(*folders: Path, needed: int = 1_000_000) -> None:
+    """Find out before the work, and not after it, that results cannot be written. Nothing is left behind.
+
+    Args:
+        folders: those that results will go into. They need not exist yet.
+        needed: bytes.
+
+    Raises:
+        FERError: a file is in the way, the place may not be written, or there is no room for `needed`.
+    """
+    for folder in folders:
+        place = folder.absolute()
+        while not place.exists() and not place.is_symlink():
+            place = place.parent
+        if not place.is_dir():
+            raise FERError(f"{folder} cannot be a folder, for {place} is a file; choose another place.")
+        try:
+            with tempfile.TemporaryFile(dir=place) as probe:
+                probe.write(bytes(min(needed, 1_000_000)))
+                probe.flush()
+                free = shutil.disk_usage(place).free
+        except OSError as error:
+            raise FERError(f"Nothing can be written into {place} ({error.strerror}); choose another place.") from error
+        if free < needed:
+            megabytes = f"{free / 1e6:,.0f} MB are free, {needed / 1e6:,.0f} MB are needed"
+            raise FERError(f"There is too little room in {place}: {megabytes}.")
+
+
+def require_files(*files: Path) -> None:
+    """The same for files, which may exist already.
+
+    Raises:
+        FERError: a folder has the name, or the file cannot be written.
+    """
+    for file in files:
+        if file.is_dir():
+            raise FERError(f"{file} is a folder; name a file in it.")
+        require_folders(file.parent)
+        try:
+            if file.exists():
+                file.open("r+b").close()  # changes nothing
+        except OSError as error:
+            raise FERError(f"{file} cannot be written ({error.strerror}); choose another place.") from error
+
+
 # Kinds of values, for argparse
 
 
@@ -96,6 +151,20 @@ def positive(text: str) -> int:
     """A whole number above 0."""
     if not text.isdigit() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """A whole number from 0 to 2147483647, which every generator of random numbers takes, in every process."""
+    if not text.isdigit() or int(text) > 2**31 - 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**31 - 1}")
+    return int(text)
+
+
+def threads(text: str) -> int:
+    """A number of CPU threads, from 1 to 1024."""
+    if positive(text) > 1024:
+        raise argparse.ArgumentTypeError(f"{text} is more than 1024 threads")
     return int(text)
 
 
@@ -136,19 +205,23 @@ def _version(text: str) -> str:
 
 
 def run(name: str, main: Callable[[], object], if_interrupted: str = "interrupted") -> None:
-    """Run a script. A `FERError` or a full disk is printed without a traceback, and the exit status is 2."""
+    """Run a script. A `FERError`, a full disk or a place that may not be written is one sentence, and exit status 2."""
     try:
         main()
     except FERError as error:
+        rank = os.environ.get("LOCAL_RANK", "0")
         # the processes of one machine fail alike, so one of them prints
-        if os.environ.get("LOCAL_RANK", "0") == "0":
+        if not rank.isdigit() or int(rank) == 0:
             print(f"{name}: {error}", file=sys.stderr)
         sys.exit(2)
     except Exception as error:
-        if not is_disk_full(error):
-            raise
         file = getattr(error, "filename", None)
         where = f" ({file})" if file else ""
+        if isinstance(error, OSError) and error.errno in UNWRITABLE and file:
+            print(f"{name}: {file}: {error.strerror}; choose another place", file=sys.stderr)
+            sys.exit(2)
+        if not is_disk_full(error):
+            raise
         print(f"{name}: the disk is full{where}; make room and run the same command again", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

@@ -3,8 +3,9 @@
 import ctypes
 import os
 import platform
+import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,23 @@ import torch
 
 if TYPE_CHECKING:  # the Space uses this file too, and loads no accelerate
     from accelerate import Accelerator
+
+PACKAGES = ("numpy", "pillow", "opencv-python-headless", "datasets", "onnxruntime")
+"""Whose versions may change figures, besides torch's and accelerate's."""
+
+FLAGS = (
+    "OMP_",
+    "MKL_",
+    "ATEN_",
+    "ONEDNN_",
+    "DNNL_",
+    "CUBLAS_",
+    "CUDNN_",
+    "NVIDIA_TF32_",
+    "TORCH_ALLOW_",
+    "ACCELERATE_",
+)
+"""How the names of the environment variables begin that may change them."""
 
 
 def share_cores(accelerator: "Accelerator", threads: int | None = None) -> None:
@@ -21,7 +39,8 @@ def share_cores(accelerator: "Accelerator", threads: int | None = None) -> None:
     """
     if threads is None and accelerator.device.type == "cpu":
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        threads = max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))  # processes on this machine
+        here = os.environ.get("LOCAL_WORLD_SIZE", "1")  # processes on this machine
+        threads = max(1, cores // max(1, int(here) if here.isdigit() else 1))
     if threads is not None:
         torch.set_num_threads(threads)
 
@@ -56,7 +75,36 @@ def environment(device: torch.device) -> dict:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "processor": processor,
         "threads": torch.get_num_threads(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "flags": {
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            "float32_matmul_precision": torch.get_float32_matmul_precision(),
+            "deterministic": torch.are_deterministic_algorithms_enabled(),
+            **{name: value for name, value in sorted(os.environ.items()) if name.startswith(FLAGS)},
+        },
+        **_code(),
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _code() -> dict[str, str | bool | None]:
+    """The commit that runs, and whether its files are as they were committed, results aside; None outside a clone."""
+    answers = []
+    for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results")):
+        command = ["git", "-C", str(Path(__file__).parents[1]), *words]
+        try:
+            answers.append(
+                subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+            )
+        except (OSError, subprocess.SubprocessError):  # no git, or no clone
+            return {"commit": None, "clean": None}
+    return {"commit": answers[0], "clean": not answers[1]}
 
 
 # what follows sets options of glibc's malloc, see mallopt(3); with another C library nothing happens

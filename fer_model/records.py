@@ -30,6 +30,7 @@ class Settings(About):
     seed: int
     recipe: dict[str, Any]
     images: dict[str, int]
+    train_sha256: NotRequired[str]
     validation_sha256: str
     class_weights: list[float]
     num_processes: int

@@ -62,6 +62,8 @@ def ablation(args: argparse.Namespace) -> None:
     if study != planned and not args.output:
         raise TrainingError("Another budget gives another result: say with --output where it may go.")
     output = args.output or output_file(args.study)
+    cli.require_files(output)
+    cli.require_folders(args.runs)
     args.epochs, args.limit = study.epochs, study.limit
     command = cli.repeat(
         ["python", "-m", "fer_model", "ablation", args.study], args, ("dataset", "mixed_precision", "epochs", "limit")
@@ -100,6 +102,7 @@ def duplicates(args: argparse.Namespace) -> None:
     from fer_model.data.duplicates import TEST_SETS, study
     from fer_model.data.fer2013 import load_fer
 
+    cli.require_files(args.output)
     train, test = (load_fer(args.dataset, split, classes=len(EMOTIONS_WITH_NEUTRAL)) for split in ("train", "test"))
     found = study(train, test, progress=True)
     command = cli.repeat(["python", "-m", "fer_model", "duplicates"], args, ("dataset",))
@@ -129,6 +132,7 @@ def faithfulness(args: argparse.Namespace) -> None:
     from fer_model.studies.faithfulness import measure_version, summary
     from fer_model.studies.plots import heat_map_tests
 
+    cli.require_files(args.output)
     train, test = (load_fer(args.dataset, split) for split in ("train", "test"))
     found = measure_version(Run(RESULTS / args.version), train, test, args.images)
     _join_versions("faithfulness", args, found, heat_map_tests)
@@ -171,6 +175,7 @@ def robustness(args: argparse.Namespace) -> None:
     from fer_model.studies.robustness import measure_version, summary
 
     keep_freed_memory()
+    cli.require_files(args.output)
     model = FERModel.from_pretrained(Run(RESULTS / args.version).models)
     found = measure_version(model, load_fer(args.dataset, "test", classes=len(model.class_names)), args.images)
     _join_versions("robustness", args, found, draw)
@@ -181,7 +186,7 @@ def bench_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default=DEFAULT_DATASET, metavar="ID_OR_PATH", help="(default: %(default)s)")
     parser.add_argument("--images", type=cli.positive, metavar="N", help="test images for accuracies (default: all)")
     parser.add_argument("--rounds", type=cli.positive, default=40, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--threads", type=cli.positive, default=1, metavar="N", help="(default: %(default)s)")
+    parser.add_argument("--threads", type=cli.threads, default=1, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--only", choices=("answers", "training"), help="one part; the other's figures stay")
     parser.add_argument("--compile", action="store_true", help="torch.compile in our training: takes minutes")
     parser.add_argument(
@@ -214,6 +219,7 @@ def bench(args: argparse.Namespace) -> None:
 
     if not has_onnx_runtime():
         raise ModelError("There is nothing to compare without ONNX Runtime: pip install onnx onnxruntime")
+    cli.require_files(args.output)
     torch.set_num_threads(args.threads)
     train, test = (load_fer(args.dataset, split) for split in ("train", "test"))
     if args.only != "answers":
@@ -267,6 +273,7 @@ def votes(args: argparse.Namespace) -> None:
     from fer_model.evaluation.votes import study, study_summary
     from fer_model.studies.plots import vote_shares
 
+    cli.require_files(args.output)
     found = {}
     for split in ("train", "test"):
         faces = load_fer(args.dataset, split, classes=len(EMOTIONS_WITH_NEUTRAL))

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from fer_model.configs import CONFIGS
 from fer_model.errors import FERError, ModelError
@@ -60,7 +60,17 @@ class Run:
         return self.folder / "metrics.json"
 
     def history(self) -> History | None:
-        return read_json(self.history_file)
+        """The run's history; None where there is none.
+
+        Raises:
+            FERError: the file is damaged.
+        """
+        history = read_json(self.history_file)
+        if history is not None and not (
+            isinstance(history, dict) and {"run", "epochs", "best_epoch"} <= history.keys()
+        ):
+            raise FERError(f"{self.history_file} is no history of a run; {REMEDY}")
+        return cast(History | None, history)
 
     def required_history(self) -> History:
         """The history of a run whose validation images are asked for.
@@ -97,9 +107,27 @@ class Run:
         return cls.beside(source) or cls(folder.resolve().with_name(folder.resolve().name + "-evaluation"))
 
 
+REMEDY = "restore it, or write it anew with the command that made it, or remove it."
+
+
 def read_json(file: Path) -> Any:
-    """What a JSON file holds; None where there is none."""
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    """What a JSON file holds; None where there is none.
+
+    Raises:
+        FERError: it is damaged, as by a power failure.
+    """
+    if not file.is_file():
+        return None
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise FERError(f"{file} is damaged ({error}); {REMEDY}") from error
+
+
+def whole_path(source: str) -> str:
+    """One name for a dataset or model: the whole path of what is on this machine, else the Hub id as it is."""
+    path = Path(source).expanduser()
+    return str(path.resolve()) if path.exists() else source
 
 
 def write_json(file: Path, content: Any) -> None:

@@ -9,6 +9,8 @@ from huggingface_hub import constants, hf_hub_download
 from huggingface_hub.errors import RemoteEntryNotFoundError
 
 from fer_model.configs import DEFAULT_DATASET
+from fer_model.data.files import reading_place
+from fer_model.data.folders import all_files, listed
 from fer_model.errors import DataError
 from fer_model.hub.errors import explain
 from fer_model.labels import COUNTS, DROPPED, EMOTIONS, LABEL2ID, canonical_name
@@ -38,9 +40,7 @@ def class_words(
     elif (names := _names_of_numbers(feature, label_column, image_column, dataset, revision)) is not None:
         return _named(values, names, dataset)
     if all(isinstance(value, str) and value.strip().isdigit() for value in values):  # folders called 1 to 7
-        names = _classnames_file(dataset, revision)
-        if names is None:
-            raise DataError(_without_names(dataset))
+        names = _known_names(label_column, image_column, dataset, revision)
         return _named([int(value) for value in values], names, dataset)
     return values
 
@@ -57,16 +57,17 @@ def _names_of_numbers(
             f"The label column {label_column!r} of the dataset {dataset!r} holds {feature}; expected class names or "
             "whole numbers (in a CSV file, one missing number turns all of them into fractions)."
         )
+    return _known_names(label_column, image_column, dataset, revision)
+
+
+def _known_names(label_column: str, image_column: str, dataset: str, revision: str | None) -> tuple[str, ...]:
+    """What numbers mean: as classnames.txt says, else as is known of this dataset or of Kaggle's columns."""
     names = _classnames_file(dataset, revision) or KNOWN_NAMES.get(dataset)
-    if names is None and image_column == "pixels" and label_column == "emotion":
+    if names is None and (image_column.lower(), label_column.lower()) == ("pixels", "emotion"):
         names = KAGGLE_NAMES
-    if names is None:
-        raise DataError(_without_names(dataset))
-    return names
-
-
-def _without_names(dataset: str) -> str:
-    return (
+    if names:
+        return names
+    raise DataError(
         f"The labels of the dataset {dataset!r} are numbers without names; put a file classnames.txt with one class "
         "name a line into its folder: for labels from 0 or from 1, in their order."
     )
@@ -80,18 +81,22 @@ def _named(values: list, names: tuple[str, ...], dataset: str) -> list[str]:
         if not isinstance(value, int) or not 0 <= value - first < len(names):
             raise DataError(
                 f"Row {row} of the dataset {dataset!r} has the label {value!r}; expected {first} to "
-                f"{len(names) - 1 + first} ({', '.join(names)})."
+                f"{len(names) - 1 + first} ({listed(names)})."
             )
         words.append(names[value - first])
     return words
 
 
 def _classnames_file(dataset: str, revision: str | None) -> tuple[str, ...] | None:
-    path = Path(dataset).expanduser()
-    path = (path.parent if path.is_file() else path) / "classnames.txt"
-    if not path.is_file():
-        if Path(dataset).expanduser().exists() or dataset.count("/") != 1:
+    here = Path(dataset).expanduser()
+    if here.exists():
+        path = _beside(here)
+        if path is None:
             return None
+        log.info("%s: the names of its classes are in %s", dataset, path)
+    elif dataset.count("/") != 1:
+        return None
+    else:
         try:
             path = Path(hf_hub_download(dataset, "classnames.txt", repo_type="dataset", revision=revision))
         except RemoteEntryNotFoundError:
@@ -102,7 +107,21 @@ def _classnames_file(dataset: str, revision: str | None) -> tuple[str, ...] | No
             raise DataError(
                 f"classnames.txt of the dataset {dataset!r} could not be read: {explain(error)}."
             ) from error
-    return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except ValueError as error:
+        raise DataError(f"{path} is not text in UTF-8; save it so.") from error
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def _beside(dataset: Path) -> Path | None:
+    """The classnames.txt of a file or folder: in it, in its zip or its folders, or beside it."""
+    place = reading_place(dataset)
+    for folder in (place, dataset):
+        if folder.is_dir() and (found := [f for f in all_files(folder) if f.name.lower() == "classnames.txt"]):
+            return min(found, key=lambda file: len(file.parts))
+    beside = dataset.resolve().parent / "classnames.txt"
+    return beside if beside.is_file() else None
 
 
 def targets_of(
@@ -123,7 +142,7 @@ def targets_of(
         name = canonical_name(word) if isinstance(word, str) else None
         if name is None and not skip_unknown:
             raise DataError(
-                f"The dataset {dataset!r} has a class {word!r} (row {position}) that is none of "
+                f"The dataset {dataset!r} has a class {listed([repr(word)])} (row {position}) that is none of "
                 f"{', '.join(EMOTIONS + DROPPED)} nor a usual name for one; leave such images out with "
                 "--skip-unknown-classes, or rename it."
             )

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from fer_model.configs import DATA_SIZE
 from fer_model.errors import DataError, ImageError
 from fer_model.images import open_image
 from fer_model.model.preprocess import to_face
+
+NUMBERS = re.compile(r"[\s\[(]*-?\d+(\.\d*)?([\s,]|$)")
+"""How pixels begin that are written as text: 151 150 147, or [151, 150, 147]."""
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +45,7 @@ def decode(
         try:
             images[len(readable)] = _face(value)
         except ImageError as error:
-            corrupt.append(f"row {kept[position]} of the {split} split ({_name(value)}): {error}")
+            corrupt.append(f"row {kept[position]} of the {split} split ({_name(value)}): {_short(error)}")
             if not skip_corrupt:
                 bar.close()
                 raise DataError(
@@ -74,8 +78,8 @@ def _face(value) -> Tensor:
     """Bytes, {bytes, path}, a string of numbers or a (nested) list of them -> uint8 (1, 48, 48)."""
     if isinstance(value, dict):
         value = value["bytes"] if value.get("bytes") is not None else value.get("path")
-    if isinstance(value, str) and value.lstrip()[:1].isdigit():
-        value = value.split()
+    if isinstance(value, str) and NUMBERS.match(value):
+        value = re.sub(r"[\[\](),]", " ", value).split()
     if isinstance(value, list):
         value = _pixel_array(value)
     if value is None:
@@ -98,6 +102,12 @@ def _pixel_array(values: list) -> np.ndarray:
     if array.size and (array.min() < 0 or array.max() > 255):
         raise ImageError("The pixels are not all in [0, 255].")
     return array.astype(np.uint8)
+
+
+def _short(error: ImageError) -> str:
+    """At most 200 characters; an operating system's error may hold all pixels, taken for a file's name."""
+    text = str(error)
+    return text if len(text) <= 200 else text[:199] + "…"
 
 
 def _name(value) -> str:

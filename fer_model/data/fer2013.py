@@ -6,6 +6,7 @@ or `icml_face_data.csv`. It must hold an image and a label.
 
 import logging
 from pathlib import Path
+from typing import NoReturn
 
 import datasets
 import torch
@@ -14,18 +15,15 @@ from fer_model.configs import DEFAULT_DATASET
 from fer_model.data.classes import class_words, require_classes, targets_of
 from fer_model.data.dataset import FERData
 from fer_model.data.decoding import decode
-from fer_model.data.folders import UNSPLIT, image_folder
+from fer_model.data.files import READERS, TAKES, local_dataset
+from fer_model.data.folders import SPLITS, UNSPLIT, all_files, listed, split_of
 from fer_model.errors import DataError
 from fer_model.hub.errors import explain, known_reason
-from fer_model.labels import EMOTIONS, class_names
+from fer_model.labels import EMOTIONS, canonical_name, class_names
 
 IMAGE_COLUMNS = ("image", "jpg", "png", "webp", "jpeg", "img", "img_bytes", "pixels")
 LABEL_COLUMNS = ("label", "labels", "cls", "emotion", "emotions", "class", "expression")
 
-SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "test": ("test", "testing"),
-}
 USAGES = {
     "train": ("training",),
     "test": ("publictest", "privatetest"),
@@ -47,7 +45,7 @@ def load_fer(
     """The faces of one split ("train" or "test"), decoded once.
 
     Args:
-        dataset: a Hub id, a folder, or a CSV file.
+        dataset: a Hub id, a folder, or a file: CSV, parquet, a WebDataset shard, JSON lines, or a zip of these.
         revision: branch, tag or commit of a Hub dataset.
         skip_corrupt: log unreadable images and leave them out, instead of stopping.
         skip_unknown: log images of unknown classes and leave them out, instead of stopping.
@@ -61,8 +59,7 @@ def load_fer(
     wanted = class_names(classes)
     loaded = _load(dataset, revision)
     rows = _select_split(loaded, split, dataset)
-    image_column = _find_column(rows, "image", IMAGE_COLUMNS, datasets.Image, dataset)
-    label_column = _find_column(rows, "label", LABEL_COLUMNS, datasets.ClassLabel, dataset)
+    image_column, label_column = _image_column(rows, dataset), _label_column(rows, dataset)
     usage_column = _usage_column(rows)
     words = class_words(rows, label_column, image_column, dataset, revision)
     targets, kept, left_out = targets_of(words, dataset, wanted, skip_unknown)
@@ -91,52 +88,31 @@ def load_fer(
 
 def _load(dataset: str, revision: str | None) -> datasets.DatasetDict:
     path = Path(dataset).expanduser()
-    csv_file = _kaggle_csv(path)
     looks_local = (
-        path.exists() or dataset.startswith((".", "/", "~")) or dataset.count("/") > 1 or path.suffix == ".csv"
+        path.exists()
+        or dataset.startswith((".", "/", "~"))
+        or dataset.count("/") > 1
+        or path.suffix.lower() in (*READERS, ".zip")
     )
     if looks_local and not path.exists():
         raise DataError(f"There is no file or folder {dataset!r}; check --dataset.")
-    if path.is_dir() and not any(p.is_file() for p in path.rglob("*")):
+    if path.is_dir() and not any(all_files(path)):
         raise DataError(f"The folder {dataset!r} is empty; --dataset needs parquet, WebDataset, images or a CSV in it.")
     try:
-        if csv_file:
-            rows = datasets.load_dataset("csv", data_files=str(csv_file), split="train")
-            rows = rows.rename_columns({name: name.strip() for name in rows.column_names if name != name.strip()})
-            return datasets.DatasetDict(train=rows)
-        if found := image_folder(path):
-            return found
-        if looks_local:
-            loaded = datasets.load_dataset(str(path), cache_dir=_cache_for(path))
-        else:
-            loaded = datasets.load_dataset(dataset, revision=revision)
+        return local_dataset(path) if looks_local else datasets.load_dataset(dataset, revision=revision)
+    except DataError:
+        raise
     except Exception as error:  # the network's and the Hub's, and whatever the readers raise: pyarrow, tarfile, …
         where = f" at revision {revision!r}" if revision else ""
-        hint = "--dataset takes a Hub id, a folder of parquet files, WebDataset shards or images, or Kaggle's CSV."
-        if known_reason(error):
-            hint = "--dataset takes a copy on this machine, too."
-        raise DataError(f"The dataset {dataset!r}{where} could not be read: {explain(error)}. {hint}") from error
-    return loaded
+        hint = "--dataset takes a copy on this machine, too." if known_reason(error) else TAKES
+        raise DataError(f"The dataset {dataset!r}{where} could not be read: {_reason(error)}. {hint}") from error
 
 
-def _cache_for(path: Path) -> str:
-    """A cache of its own for every folder and every state of it.
-
-    Where a README lists the files, `datasets` finds its cache by that README and the folder's last name alone. A
-    repaired dataset, or another one of the same name, would silently be read as the old one.
-    """
-    files = sorted(p for p in path.resolve().rglob("*") if p.is_file())
-    state = [(str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in files]
-    return str(Path(datasets.config.HF_DATASETS_CACHE) / "local" / datasets.fingerprint.Hasher.hash(state))
-
-
-def _kaggle_csv(path: Path) -> Path | None:
-    if path.is_file() and path.suffix == ".csv":
-        return path
-    for name in ("fer2013.csv", "icml_face_data.csv", "fer2013/fer2013.csv"):
-        if (path / name).is_file():
-            return path / name
-    return None
+def _reason(error: BaseException) -> str:
+    """Why, in at most 300 characters. `datasets` hides what its readers say behind a sentence of its own."""
+    if isinstance(error, datasets.exceptions.DatasetGenerationError) and error.__cause__:
+        error = error.__cause__
+    return " ".join(explain(error).split())[:300]
 
 
 def _usage_column(rows: datasets.Dataset) -> str | None:
@@ -152,38 +128,67 @@ def _select_split(loaded: datasets.DatasetDict, split: str, dataset: str) -> dat
         wanted = [i for i, value in enumerate(usage) if str(value).strip().lower() in USAGES[split]]
         if wanted:
             return everything.select(wanted)
-        found = ", ".join(f"{value!r}" for value in sorted(set(map(str, usage)))) or "no rows"
+        found = listed([f"{value!r}" for value in sorted(set(map(str, usage)))]) or "no rows"
         raise DataError(
             f"The dataset {dataset!r} has no {split} rows: its usage column holds {found}; "
             f"expected {' or '.join(USAGES[split])}."
         )
-    for name in loaded:
-        if name.lower() in SPLIT_NAMES[split]:
-            return loaded[name]
+    kinds = {name: split_of(name) for name in loaded}
+    if named := [name for name, kind in kinds.items() if kind == split]:
+        return loaded[named[0]] if len(named) == 1 else datasets.concatenate_datasets([loaded[n] for n in named])
     if UNSPLIT in loaded:
         log.warning("%s has no splits: all its images are taken as the %s images", dataset, split)
         return loaded[UNSPLIT]
-    found = ", ".join(f"{name!r}" for name in loaded) or "none"
+    if set(kinds.values()) == {"validation"}:
+        log.warning("%s has a validation split only: its images are taken as the %s images", dataset, split)
+        return datasets.concatenate_datasets(parts)
+    found = listed([f"{name!r}" for name in loaded]) or "none"
     raise DataError(
         f"The dataset {dataset!r} has no {split!r} split (found: {found}); "
-        f"name a split, a folder or the files {' or '.join(SPLIT_NAMES[split])}."
+        f"name a split, a folder or the files {' or '.join(SPLITS[split][:2])}."
     )
 
 
 # Understanding the columns
 
 
-def _find_column(rows: datasets.Dataset, role: str, usual: tuple[str, ...], feature: type, dataset: str) -> str:
-    """By a usual name among the columns of the right type, then by type alone, then by name alone."""
-    typed = [name for name, kind in rows.features.items() if isinstance(kind, feature)]
-    for candidates in (
-        [name for name in usual if name in typed],
-        typed,
-        [name for name in usual if name in rows.column_names],
-    ):
-        if candidates:
-            return candidates[0]
+def _image_column(rows: datasets.Dataset, dataset: str) -> str:
+    """By a usual name among the columns of images, then by type alone, then by name alone."""
+    typed = [name for name, kind in rows.features.items() if isinstance(kind, datasets.Image)]
+    usual = _usual(rows, IMAGE_COLUMNS)
+    return next(iter([*(name for name in usual if name in typed), *typed, *usual]), None) or _no_column(
+        rows, "image", IMAGE_COLUMNS, dataset
+    )
+
+
+def _label_column(rows: datasets.Dataset, dataset: str) -> str:
+    """The column that holds our classes: by a usual name or by type, and by what it holds."""
+    typed = [name for name, kind in rows.features.items() if isinstance(kind, datasets.ClassLabel)]
+    usual = _usual(rows, LABEL_COLUMNS)
+    named = [name for name in usual if name in typed]
+    known = [name for name in (*named, *usual, *typed) if _holds_classes(rows, name)]
+    return next(iter([*known, *named, *usual, *typed]), None) or _no_column(rows, "label", LABEL_COLUMNS, dataset)
+
+
+def _holds_classes(rows: datasets.Dataset, column: str) -> bool:
+    """Whether the names of a column's classes, or most of its first words, are classes of ours."""
+    feature = rows.features[column]
+    if isinstance(feature, datasets.ClassLabel):
+        words: list = feature.names
+    else:
+        words = rows.select_columns(column)[:100][column]
+    known = [isinstance(word, str) and canonical_name(word) is not None for word in words]
+    return sum(known) * 2 > len(known)
+
+
+def _usual(rows: datasets.Dataset, names: tuple[str, ...]) -> list[str]:
+    """The columns with one of these names, in any case, in the names' order."""
+    by_name = {column.strip().lower(): column for column in rows.column_names}
+    return [by_name[name] for name in names if name in by_name]
+
+
+def _no_column(rows: datasets.Dataset, role: str, usual: tuple[str, ...], dataset: str) -> NoReturn:
     raise DataError(
-        f"The dataset {dataset!r} has no {role} column (found: {', '.join(rows.column_names)}); "
+        f"The dataset {dataset!r} has no {role} column (found: {listed(rows.column_names)}); "
         f"rename it to one of {', '.join(usual[:4])}."
     )

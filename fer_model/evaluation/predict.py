@@ -1,16 +1,56 @@
-"""A network's logits for a whole set of images, over all processes."""
+"""A network's logits for a whole set of images, over all processes, and how these are started."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import parse_flag_from_env
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from fer_model.errors import FERError
 from fer_model.model.tta import logits_over_views
 
 EVALUATION_BATCH = 128
+PRECISIONS = ("no", "bf16", "fp16")
+
+
+@contextmanager
+def as_configured() -> Iterator[None]:
+    """One sentence for whatever Accelerate raises where it cannot start as its configuration or variables say."""
+    try:
+        yield
+    except Exception as error:  # of many kinds, and of packages that are not installed
+        reason = " ".join(str(error).split()).rstrip(".")[:300]
+        raise FERError(
+            f"Accelerate cannot start as it is configured: {reason}. Look at `accelerate env` and the environment "
+            "variables ACCELERATE_…, LOCAL_RANK and WORLD_SIZE."
+        ) from error
+
+
+def start_accelerator(**options) -> Accelerator:
+    """An Accelerator, as the launcher, `accelerate config` or the variables ACCELERATE_… ask for it.
+
+    Raises:
+        FERError: they ask for what is not done here, so that no run does half of it.
+    """
+    with as_configured():
+        accelerator = Accelerator(**options)
+    steps, kind = accelerator.gradient_accumulation_steps, accelerator.distributed_type.value
+    wanted = None
+    if steps != 1:
+        wanted = f"accumulate gradients over {steps} mini-batches; set that to 1, and use a larger --batch-size"
+    elif kind in ("DEEPSPEED", "FSDP", "MEGATRON_LM") or parse_flag_from_env("ACCELERATE_USE_FSDP"):
+        wanted = "divide a network among processes, but each holds all of these small ones; turn DeepSpeed or FSDP off"
+    elif accelerator.mixed_precision not in PRECISIONS:
+        wanted = f"use {accelerator.mixed_precision!r} precision; choose {', '.join(PRECISIONS)}"
+    elif accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
+        wanted = "use fp16 on a CPU; choose bf16 or no"
+    if wanted:
+        raise FERError(f"Accelerate is asked to {wanted} (`accelerate config`, or a variable ACCELERATE_…).")
+    return accelerator
 
 
 @torch.no_grad()

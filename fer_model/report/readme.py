@@ -18,7 +18,7 @@ from fer_model.errors import FERError
 from fer_model.hub.card import model_card
 from fer_model.hub.merge import merged
 from fer_model.model.network import FERModel
-from fer_model.report import data, effort, hard_cases, speed, versions
+from fer_model.report import data, effort, hard_cases, speed, survival, versions
 from fer_model.report.markdown import table
 from fer_model.runs import ROOT, with_cards
 
@@ -49,6 +49,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {
     "demo": ("demo.md", speed.demo_table),
     "speed": ("speed.md", speed.benchmarks),
     "training speed": ("training_speed.md", speed.training),
+    "kills": ("kills.md", survival.kills),
 }
 """By name, the template and the function that gives its numbers."""
 

@@ -14,14 +14,16 @@ from torch import Tensor
 from fer_model.configs import Recipe
 from fer_model.data.dataset import FERData, batches, shuffled
 from fer_model.errors import TrainingError
-from fer_model.evaluation.predict import EVALUATION_BATCH, predict
+from fer_model.evaluation.predict import EVALUATION_BATCH, predict, start_accelerator
 from fer_model.evaluation.scores import class_scores, confusion_matrix
 from fer_model.machine import keep_freed_memory, share_cores, warn_of_slow_precision
 from fer_model.records import About, Ancestry, Epoch, History, Settings, ValidationScores
 from fer_model.runs import Run
 from fer_model.training.checkpoints import (
+    all_checkpoints,
+    epoch_of,
     holds_weights,
-    newest_checkpoint,
+    newest_whole,
     remove_checkpoints,
     remove_old_results,
     require_same_run,
@@ -54,7 +56,7 @@ def make_accelerator(
     `threads` is the number of CPU threads of each process; None shares the cores out. `mixed_precision` is the
     launcher's unless it is given.
     """
-    accelerator = Accelerator(
+    accelerator = start_accelerator(
         mixed_precision=mixed_precision,
         dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=seed),
         project_config=ProjectConfiguration(project_dir=str(output_dir), logging_dir=str(output_dir / "runs")),
@@ -183,14 +185,18 @@ def fit(
 
     accelerator.register_for_checkpointing(progress, schedule, *([average] if average else []))
     if checkpoint:
-        accelerator.load_state(str(checkpoint))
+        try:
+            accelerator.load_state(str(checkpoint))
+        except Exception as error:  # whatever torch and safetensors raise for a damaged one of an earlier release
+            raise TrainingError(f"{checkpoint} cannot be read ({error}); begin anew with --overwrite.") from error
         accelerator.print(f"resumed {checkpoint}: {len(progress.epochs)} epochs done")
         write_history(run, history_of(settings, progress, origin), accelerator)
-        # unless it was killed between the checkpoint and the model
-        result.written = result.logits is None or holds_weights(run.models, result.model.for_release())
-        write_result()
+        with torch.random.fork_rng(devices=()):  # loading a network draws numbers that an uninterrupted run does not
+            # unless it was killed between the checkpoint and the model
+            result.written = result.logits is None or holds_weights(run.models, result.model.for_release())
+            write_result()
     elif resume:
-        accelerator.print(f"no checkpoint in {run.checkpoints}: starting at epoch 1")
+        accelerator.print(f"no whole checkpoint in {run.checkpoints}: starting at epoch 1")
 
     accelerator.print(HEADER)
     for done in progress.epochs:
@@ -201,7 +207,10 @@ def fit(
         started = time.perf_counter()
         train_loader.set_epoch(epoch)  # the shuffle; without it a resumed run would repeat epoch 1's
         step.size = recipe.size_in(epoch)
-        trained = train_epoch(step, images, train_loader, accelerator, f"epoch {epoch}")
+        try:
+            trained = train_epoch(step, images, train_loader, accelerator, f"epoch {epoch}")
+        except FloatingPointError as error:
+            raise _not_finite(run, f"epoch {epoch}, {error}") from error
         train_seconds = time.perf_counter() - started
         if average:  # each process averaged the statistics of its own batches; the first one's are kept
             broadcast(list(average.module.buffers()))
@@ -219,14 +228,15 @@ def fit(
         }
         if crowd:
             row["validation_votes"] = crowd.judge(logits)
-        _require_finite(row)
+        if not math.isfinite(row["validation_loss"]):
+            raise _not_finite(run, f"epoch {epoch}, on the validation images")
         progress.epochs.append(row)
         if progress.waited() == 0:
             result.take(best, logits, labels)
         if progress.stopped or _is_due(saved, accelerator):
             # first, for it replaces the only record of the weights that this run may have begun with in the same folder
             write_history(run, history_of(settings, progress, origin), accelerator)
-            save_checkpoint(run.checkpoints, epoch, accelerator)
+            save_checkpoint(run, epoch, accelerator)
             write_result()
             saved = time.monotonic()
         accelerator.log({k: v for k, v in row.items() if k != "epoch"}, step=epoch)
@@ -236,19 +246,32 @@ def fit(
 
 def _claim(run: Run, settings: Settings, accelerator: Accelerator, resume: bool, overwrite: bool) -> Path | None:
     """Make sure that no other run is in the way; returns the checkpoint to go on from, None to begin anew."""
-    newest = newest_checkpoint(run.checkpoints)
-    if newest and not resume and not overwrite:
+    found = all_checkpoints(run)
+    if found and not resume and not overwrite:
         raise TrainingError(
-            f"{run.checkpoints} holds a run that reached {newest.name}; "
+            f"{run.checkpoints} holds a run that reached {found[0].name}; "
             "add --resume to go on with it, --overwrite to begin anew, or choose another --output-dir."
         )
-    checkpoint = newest if resume else None
+    checkpoint = newest_whole(run, accelerator.print) if resume else None
     if checkpoint:
         require_same_run(run, settings)
+    elif resume and found and (epoch_of(found[0]) > 1 or settings["init"]):  # --init may name this run's first model
+        raise TrainingError(f"No checkpoint in {run.checkpoints} is whole; begin anew with --overwrite.")
     accelerator.wait_for_everyone()  # every process has looked before the main one changes anything
     if accelerator.is_main_process and not checkpoint:
         remove_checkpoints(run.checkpoints)
     return checkpoint
+
+
+def _not_finite(run: Run, where: str) -> TrainingError:
+    finite = next(iter(all_checkpoints(run)), None)
+    kept = (
+        f"The last finite state is in {finite}, the best model in {run.models}" if finite else "No epoch was finished"
+    )
+    return TrainingError(
+        f"The loss is not a finite number in {where}. {kept}. "
+        "Begin anew with --overwrite and a smaller --lr, or with --mixed_precision no."
+    )
 
 
 def _is_due(saved: float, accelerator: Accelerator) -> bool:
@@ -257,14 +280,6 @@ def _is_due(saved: float, accelerator: Accelerator) -> bool:
         return True
     waited = torch.tensor(time.monotonic() - saved, device=accelerator.device)
     return float(broadcast(waited)) >= SECONDS_BETWEEN_SAVES
-
-
-def _require_finite(row: Epoch) -> None:
-    if not (math.isfinite(row["train_loss"]) and math.isfinite(row["validation_loss"])):
-        raise TrainingError(
-            f"The loss is not a finite number in epoch {row['epoch']}; "
-            "begin anew with --overwrite and a smaller --lr, or with --mixed_precision no."
-        )
 
 
 def _validation_scores(logits: Tensor, labels: Tensor, weights: Tensor) -> ValidationScores:

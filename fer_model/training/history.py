@@ -134,6 +134,7 @@ def settings_of(
         "seed": seed,
         "recipe": {key: value for key, value in asdict(recipe).items() if key != "epochs" or stretches},
         "images": {"train": len(train), "validation": len(validation)},
+        "train_sha256": fingerprint(train.images),
         "validation_sha256": fingerprint(validation.images),
         "class_weights": weights,
         "num_processes": accelerator.num_processes,

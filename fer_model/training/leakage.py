@@ -1,10 +1,8 @@
 """Whether the weights that a run begins at, or its teachers, have seen the run's validation images."""
 
-from pathlib import Path
-
 from fer_model.errors import TrainingError
 from fer_model.records import History, Settings
-from fer_model.runs import lineage
+from fer_model.runs import lineage, whole_path
 from fer_model.training.warm_start import Start
 
 
@@ -28,7 +26,7 @@ def check_validation(start: Start, run: Settings) -> str | None:
             "this run's validation images, their accuracy, and the calibration, will be too good."
         )
     for before in (found["run"] for history in start.earlier for found in lineage(history)):
-        named_alike = _where(before["dataset"]) == _where(run["dataset"])
+        named_alike = whole_path(before["dataset"]) == whole_path(run["dataset"])
         if not named_alike and _size(before) != _size(run):
             warning = warning or (
                 f"{start.init['model']} was trained on {before['dataset']}, in part; its images may be among these."
@@ -51,11 +49,6 @@ def _unrecorded(histories: list[History]) -> bool:
     if not histories or histories[0]["run"]["init"]:
         return True
     return any(_unrecorded(teacher) for run in histories for teacher in run.get("taught_by", []))
-
-
-def _where(dataset: str) -> str:
-    """One name for a dataset: a folder's or file's whole path, or a Hub id."""
-    return str(Path(dataset).resolve()) if Path(dataset).exists() else dataset
 
 
 def _size(run: Settings) -> tuple:

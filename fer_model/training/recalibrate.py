@@ -1,13 +1,11 @@
 """Fit the temperature and the threshold of a trained model anew, on its own run's validation images."""
 
-from accelerate import Accelerator
-
 from fer_model.data.dataset import batches, fingerprint
 from fer_model.data.fer2013 import load_fer
 from fer_model.data.splits import validation_images
 from fer_model.data.votes import find_votes
 from fer_model.errors import FERError
-from fer_model.evaluation.predict import EVALUATION_BATCH, predict
+from fer_model.evaluation.predict import EVALUATION_BATCH, predict, start_accelerator
 from fer_model.machine import keep_freed_memory
 from fer_model.model.calibration import calibrate
 from fer_model.model.network import FERModel
@@ -45,7 +43,7 @@ def recalibrate(run: Run, dataset: str | None = None, *, half: bool = False, ski
     model.centre_grad_cam_layer()
     if half:
         model = model.half().float()  # rounded, as everyone will load them
-    accelerator = Accelerator(mixed_precision="no")
+    accelerator = start_accelerator(mixed_precision="no")
     prepared, loader = accelerator.prepare(model, batches(validation, EVALUATION_BATCH))
     logits, labels = predict(prepared, loader, accelerator, "calibrating")
     accuracy = float((logits.argmax(dim=1) == labels).double().mean())

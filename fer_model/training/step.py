@@ -1,5 +1,6 @@
 """One training step, and an epoch of them."""
 
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -111,6 +112,9 @@ def train_epoch(
 
     Args:
         train: the images, on the device. loader: mini-batches of this process, of indices (`shuffled`).
+
+    Raises:
+        FloatingPointError: a loss is not a finite number; the message is the first such step.
     """
     step.model.train()
     size = step.recipe.batch_size
@@ -122,6 +126,10 @@ def train_epoch(
     for indices in progress_bar(order.split(size), description, accelerator):
         seen.append(step(train.images[indices], train.labels[indices], indices, accelerator))
     loss_sum, weight_sum, correct_sum = _of_each_image(order, torch.cat(seen, dim=1), size, len(train), accelerator)
+    if not math.isfinite(loss_sum):
+        first = next((number for number, (losses, _, _) in enumerate(seen, start=1) if not losses.isfinite().all()), 0)
+        # another process may have met it
+        raise FloatingPointError(f"step {first} of {len(seen)}" if first else "in another process")
     return {"train_loss": loss_sum / weight_sum, "train_accuracy": correct_sum / len(train)}
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from fer_model.errors import TrainingError
 from fer_model.model.network import FERModel
 from fer_model.records import History, Origin
-from fer_model.runs import Run, earlier, title
-from fer_model.training.checkpoints import newest_checkpoint
+from fer_model.runs import Run, earlier, title, whole_path
+from fer_model.training.checkpoints import history_to_resume
 
 
 @dataclass
@@ -48,8 +48,8 @@ def starting_point(version: str, classes: int, seed: int, source: str | None, re
             f"--init {source} holds {theirs}, whose weights do not fit into {ours}; name a model of that kind."
         )
     model.load_state_dict(trained.state_dict(), strict=False)
-    before = resumed.history() if resumed and newest_checkpoint(resumed.checkpoints) else None
-    if before and before["run"]["init"] and before["run"]["init"]["model"] == source:
+    before = history_to_resume(resumed) if resumed else None
+    if before and before["run"]["init"] and whole_path(before["run"]["init"]["model"]) == whole_path(source):
         return Start(model, before["run"]["init"], before["earlier"])
     return Start(model, found.init, found.earlier)
 

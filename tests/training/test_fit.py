@@ -12,9 +12,11 @@ from accelerate.state import AcceleratorState
 
 from fer_model.configs import CONFIGS, Recipe
 from fer_model.data.dataset import FERData
+from fer_model.errors import FERError, TrainingError
 from fer_model.model.network import FERModel
 from fer_model.model.preprocess import preprocess
-from fer_model.training import checkpoints, fit, losses
+from fer_model.runs import Run
+from fer_model.training import checkpoints, fit, losses, step
 from fer_model.training.history import Progress
 from fer_model.training.warm_start import Start
 
@@ -152,6 +154,149 @@ def test_resuming_a_finished_run_leaves_weights_that_were_rounded_to_float16(tmp
     size = (tmp_path / "models" / "model.safetensors").stat().st_size
     run(tmp_path, recipe, resume=True)
     assert (tmp_path / "models" / "model.safetensors").stat().st_size == size
+
+
+def killed_after(epochs: int, folder: Path, recipe: Recipe, monkeypatch) -> None:
+    """A run that is killed when it has written so many checkpoints, and the model of each best epoch."""
+    saved = []
+
+    def save(*arguments):
+        save_checkpoint(*arguments)
+        saved.append(arguments)
+        if len(saved) == epochs:
+            raise KeyboardInterrupt
+
+    save_checkpoint = fit.save_checkpoint
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "save_checkpoint", save)
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, recipe)
+
+
+THREE = replace(CONFIGS["v1"].recipe, batch_size=12, epochs=3, size=16)
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("optimizer.bin", cut),
+        ("random_states_0.pkl", lambda file: file.write_bytes(bytes(file.stat().st_size))),
+        ("custom_checkpoint_0.pkl", Path.unlink),
+        ("digests.json", cut),
+    ],
+)
+def test_a_damaged_checkpoint_costs_one_epoch(name, damage, whole, tmp_path, monkeypatch, capsys):
+    killed_after(2, tmp_path, THREE, monkeypatch)
+    damage(tmp_path / "checkpoints" / "epoch-002" / name)
+    history = run(tmp_path, THREE, resume=True)
+    assert "epoch-001: 1 epochs done" in capsys.readouterr().out
+    assert alike(history, json.loads((whole / "history.json").read_text()))
+    digests = {FERModel.from_pretrained(folder / "models").digest() for folder in (whole, tmp_path)}
+    assert len(digests) == 1
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    run(folder, THREE)
+    return folder
+
+
+def alike(one: dict, other: dict) -> bool:
+    """Whether two histories tell of the same epochs, but for their seconds."""
+    drop = ("seconds", "images_per_second")
+    rows = [[{k: v for k, v in row.items() if k not in drop} for row in h["epochs"]] for h in (one, other)]
+    return rows[0] == rows[1] and one["best_epoch"] == other["best_epoch"]
+
+
+def test_the_only_checkpoint_is_damaged_so_the_run_begins_anew(whole, tmp_path, monkeypatch, capsys):
+    killed_after(1, tmp_path, THREE, monkeypatch)
+    cut(tmp_path / "checkpoints" / "epoch-001" / "model.safetensors")
+    assert alike(run(tmp_path, THREE, resume=True), json.loads((whole / "history.json").read_text()))
+    assert "starting at epoch 1" in capsys.readouterr().out
+
+
+def test_nothing_is_begun_anew_where_more_than_an_epoch_would_be_lost(tmp_path, monkeypatch):
+    killed_after(2, tmp_path, THREE, monkeypatch)
+    for number in (1, 2):
+        cut(tmp_path / "checkpoints" / f"epoch-00{number}" / "model.safetensors")
+    with pytest.raises(TrainingError, match="No checkpoint in .* is whole; begin anew with --overwrite"):
+        run(tmp_path, THREE, resume=True)
+
+
+@pytest.mark.parametrize("content", ["{}", '{"run": {'])
+def test_a_damaged_history_is_written_anew_from_the_checkpoint(content, whole, tmp_path, monkeypatch):
+    killed_after(2, tmp_path, THREE, monkeypatch)
+    (tmp_path / "history.json").write_text(content)
+    assert alike(run(tmp_path, THREE, resume=True), json.loads((whole / "history.json").read_text()))
+
+
+def test_a_damaged_best_model_comes_back_from_the_checkpoint(tmp_path):
+    run(tmp_path, THREE)
+    history = json.loads((tmp_path / "history.json").read_text())
+    assert history["best_epoch"] < 3, "the last epoch is not the best, or this shows nothing"
+    expected = FERModel.from_pretrained(tmp_path / "models").digest()
+    cut(tmp_path / "models" / "model.safetensors")
+    run(tmp_path, THREE, resume=True)
+    assert FERModel.from_pretrained(tmp_path / "models").digest() == expected
+
+
+def test_a_folder_beside_the_checkpoints_is_no_checkpoint(tmp_path):
+    run(tmp_path, THREE)
+    (tmp_path / "checkpoints" / "epoch-009-copy").mkdir()
+    assert checkpoints.newest_whole(Run(tmp_path)).name == "epoch-003"
+
+
+def test_a_run_begun_before_a_setting_existed_is_resumed(tmp_path, monkeypatch):
+    killed_after(1, tmp_path, THREE, monkeypatch)
+    history = json.loads((tmp_path / "history.json").read_text())
+    for settings, name in ((history["run"]["recipe"]["augmentation"], "noise"), (history["run"], "train_sha256")):
+        del settings[name]
+    (tmp_path / "history.json").write_text(json.dumps(history))
+    for name in ("history.json", "digests.json"):  # which earlier releases did not write
+        (tmp_path / "checkpoints" / "epoch-001" / name).unlink()
+    assert len(run(tmp_path, THREE, resume=True)["epochs"]) == 3
+    other = replace(THREE, clip=2.0, augmentation=replace(THREE.augmentation, noise=0.1))
+    with pytest.raises(TrainingError, match="recipe.augmentation.noise was 0.0 and is 0.1; recipe.clip was 0.0"):
+        run(tmp_path, other, resume=True)
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_epoch_and_step_and_the_last_finite_state(tmp_path, monkeypatch):
+    taken = []
+
+    def loss(logits, *arguments):
+        taken.append(logits)
+        return weighted_cross_entropy(logits, *arguments) * (math.nan if len(taken) == 4 else 1)
+
+    weighted_cross_entropy = losses.weighted_cross_entropy
+    monkeypatch.setattr(step, "weighted_cross_entropy", loss)
+    with pytest.raises(TrainingError, match=r"in epoch 2, step 2 of 2\. The last finite state is in .*epoch-001, "):
+        run(tmp_path, THREE)
+    assert checkpoints.newest_whole(Run(tmp_path)).name == "epoch-001"
+    assert len(json.loads((tmp_path / "history.json").read_text())["epochs"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "8", "accumulate gradients over 8 mini-batches; set that to 1"),
+        ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "many", "cannot start as it is configured"),
+        ("ACCELERATE_MIXED_PRECISION", "fp16", "use fp16 on a CPU; choose bf16 or no"),
+        ("ACCELERATE_MIXED_PRECISION", "half", "use 'half' precision; choose no, bf16, fp16"),
+        ("ACCELERATE_USE_FSDP", "true", "turn DeepSpeed or FSDP off"),
+        ("LOCAL_RANK", "0", "LOCAL_RANK"),
+    ],
+)
+def test_what_accelerate_is_asked_for_from_outside_is_refused_where_it_is_not_done(name, value, says, monkeypatch):
+    AcceleratorState._reset_state(reset_partial_state=True)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(FERError, match=says):
+        fit.make_accelerator(Path(), seed=0)
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture
