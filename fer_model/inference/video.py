@@ -116,7 +116,9 @@ def _opened(file: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
         import av
         from av.stream import Disposition
     except ImportError as error:
-        raise ImageError(f"{file.name} may be a video; reading one takes one more package: pip install av") from error
+        raise ImageError(
+            "It is no image; if it is a video, reading it takes one more package: pip install av"
+        ) from error
     with ExitStack() as stack:
         try:
             # not by its name, of which FFmpeg would take some for protocols and sequences of images
@@ -177,7 +179,7 @@ def _check_size(file: Path, width: int, height: int) -> None:
 
 def _turn(frame: "VideoFrame") -> _Turn:
     """How a camera's frames are turned and mirrored: x' = a x + c y, y' = b x + d y, in units of 1 / 65,536."""
-    matrix = frame.side_data.get("DISPLAYMATRIX")
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return False, False, False
     a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
