@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from fer_model.errors import ModelError
 from fer_model.images import ImageSource, open_image
 from fer_model.inference.detector import SMALL_IMAGE, Box, crop_face, shared_detector
 from fer_model.inference.guards import look
@@ -118,18 +119,33 @@ class Result:
 class FERPipeline:
     """Face detection, cropping, classification and heat maps. Holds no state between calls; threads may share it.
 
+    It can be sent to other processes. A forked one works with one thread, and cannot use its parent's GPU.
+
     Args:
-        model: a trained network; it is put into evaluation mode and onto `device`.
+        model: a trained network; it is put into evaluation mode, float32 and onto `device`.
         device: where the network runs; the GPU if there is one.
         views: "plain", or the average over "flip" or "ten-crop", at two and ten times the cost (see `model.tta`).
+
+    Raises:
+        ModelError: the device is not there, or cannot hold the model.
+        TypeError: `model` is no `FERModel`.
+        ValueError: there are no such views.
     """
 
     def __init__(self, model: FERModel, device: str | torch.device | None = None, views: str = "plain"):
         if views not in VIEWS:
             raise ValueError(f"There are no views {views!r}; choose {', '.join(VIEWS)}.")
+        if not isinstance(model, FERModel):
+            raise TypeError(
+                f"A {type(model).__name__} is no FERModel; use FERPipeline.from_pretrained for a folder or Hub id, and "
+                "what a wrapper holds (`.module`, `._orig_mod`)."
+            )
         self.views = views
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.model = model.eval().to(self.device)
+        try:
+            self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+            self.model = model.eval().to(self.device, torch.float32)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch's own kinds, by device
+            raise ModelError(f"The model cannot be put onto the device {str(device)!r} ({str(error).splitlines()[0]}).") from error
         self._engine = Engine(self.model)
 
     @classmethod
@@ -204,7 +220,7 @@ class FERPipeline:
         """uint8 (N, 1, 48, 48) -> probabilities (N, classes) and, if asked for, heat maps (N, classes, S, S)."""
         probabilities, maps = [], []
         for part in pixels.split(_FACES_AT_ONCE):
-            part = part.to(self.device)
+            part = self._moved(part)
             if heat_maps:
                 logits, some_maps = self._engine.explain(preprocess(part, self.model.input_size))
                 maps.append(some_maps.cpu())
@@ -212,6 +228,17 @@ class FERPipeline:
                 logits = logits_over_views(self._engine, part, self.model.input_size, self.views)
             probabilities.append(self.model.probabilities(logits).cpu())
         return torch.cat(probabilities), torch.cat(maps).numpy() if heat_maps else None
+
+    def _moved(self, pixels: torch.Tensor) -> torch.Tensor:
+        try:
+            return pixels.to(self.device)
+        except RuntimeError as error:
+            if "forked" not in str(error):
+                raise
+            raise ModelError(
+                "A forked process cannot use the GPU of its parent; start it with multiprocessing's method spawn, or "
+                "make the pipeline in it."
+            ) from error
 
 
 def checked(photo: Image.Image, place: Place, level_eyes: bool = True) -> Place:

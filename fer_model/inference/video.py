@@ -123,7 +123,7 @@ def _opened(file: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
         try:
             # not by its name, of which FFmpeg would take some for protocols and sequences of images
             content = stack.enter_context(file.open("rb"))
-            container = stack.enter_context(av.open(content, metadata_errors="replace", io_open=_refuse))
+            container: Any = stack.enter_context(av.open(content, metadata_errors="replace", io_open=_refuse))
         except (av.FFmpegError, ValueError, OSError) as error:
             raise _unreadable(file) from error
         stream: Any = container.streams.best("video")

@@ -5,6 +5,7 @@ Same answers: logits and heat maps differ by less than 1e-3 (tests/model/test_en
 
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
@@ -31,7 +32,7 @@ def has_onnx_runtime() -> bool:
 class Session:
     """An ONNX file in ONNX Runtime, on the CPU, with as many threads as PyTorch has. Threads may share it.
 
-    It is loaded when it is first run, and again in a process that was forked since.
+    It is loaded when it is first run, and again in a process that was forked since or that it was sent to.
 
     Args:
         content: gives the file's bytes.
@@ -39,8 +40,14 @@ class Session:
 
     def __init__(self, content: Callable[[], bytes]):
         self._content = content
-        self._loading = threading.Lock()
-        self._loaded: tuple[int, Any] = (0, None)  # in which process, and what
+        self._forget()
+        _sessions.add(self)
+
+    def __reduce__(self) -> tuple:
+        return Session, (self._content,)
+
+    def _forget(self) -> None:
+        self._loading, self._loaded = threading.Lock(), None
 
     def run(self, array: np.ndarray) -> list[np.ndarray]:
         """The only input -> all outputs, in their order."""
@@ -49,8 +56,7 @@ class Session:
 
     def _session(self) -> Any:
         with self._loading:
-            process, session = self._loaded
-            if process != os.getpid():
+            if self._loaded is None:
                 import onnxruntime
 
                 options = onnxruntime.SessionOptions()
@@ -58,9 +64,30 @@ class Session:
                 # threads that wait for work would take the cores from other requests
                 options.add_session_config_entry("session.intra_op.allow_spinning", "0")
                 options.log_severity_level = 3  # errors; it warns of what it removes from a graph
-                session = onnxruntime.InferenceSession(self._content(), options, providers=["CPUExecutionProvider"])
-                self._loaded = os.getpid(), session
-            return session
+                self._loaded = onnxruntime.InferenceSession(
+                    self._content(), options, providers=["CPUExecutionProvider"]
+                )
+            return self._loaded
+
+
+_sessions: "weakref.WeakSet[Session]" = weakref.WeakSet()
+_of_parents: list[Any] = []
+
+
+def _settle_after_fork() -> None:
+    """Make what was copied work in a forked process. No threads are copied, and whoever asks them waits for ever.
+
+    PyTorch gets one thread, as in a DataLoader's workers. Sessions are loaded anew. Those of the parent are kept for
+    good, for to delete one is to wait for its threads.
+    """
+    for session in _sessions:
+        torch.set_num_threads(1)
+        _of_parents.append(session._loaded)
+        session._forget()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_settle_after_fork)
 
 
 class Engine:
