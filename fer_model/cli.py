@@ -1,6 +1,7 @@
 """What the command lines share: arguments, the command that repeats a run, and how a failure is printed."""
 
 import argparse
+import io
 import logging
 import os
 import shlex
@@ -118,6 +119,11 @@ def share(text: str) -> float:
     return value
 
 
+def seconds(text: str) -> float:
+    """A number of seconds from 0 on, and not infinite."""
+    return 0.0 if text.strip() in ("0", "0.0") else positive_float(text)
+
+
 def share_or_none(text: str) -> float:
     """A number from 0, for nothing, to 1."""
     return 0.0 if text.strip() in ("0", "0.0") else share(text)
@@ -131,9 +137,24 @@ def _version(text: str) -> str:
 
 
 def run(name: str, main: Callable[[], object], if_interrupted: str = "interrupted") -> None:
-    """Run a script. A `FERError` or a full disk is printed without a traceback, and the exit status is 2."""
+    """Run a script. A `FERError` or a full disk is printed without a traceback, and the exit status is 2.
+
+    Where nobody reads what is printed any more (`… | head -1`), it ends with 141, as programs do that a signal ends.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may know fewer letters than names have
     try:
-        main()
+        try:
+            main()
+        finally:  # argparse's help ends with SystemExit
+            if sys.stdout:
+                sys.stdout.flush()
+    except BrokenPipeError:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # Python would flush it once more, and complain
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        sys.exit(141)
     except FERError as error:
         # the processes of one machine fail alike, so one of them prints
         if os.environ.get("LOCAL_RANK", "0") == "0":

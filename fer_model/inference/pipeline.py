@@ -145,7 +145,8 @@ class FERPipeline:
             self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
             self.model = model.eval().to(self.device, torch.float32)
         except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch's own kinds, by device
-            raise ModelError(f"The model cannot be put onto the device {str(device)!r} ({str(error).splitlines()[0]}).") from error
+            reason = str(error).splitlines()[0]
+            raise ModelError(f"The model cannot be put onto the device {str(device)!r} ({reason}).") from error
         self._engine = Engine(self.model)
 
     @classmethod
