@@ -210,7 +210,8 @@ def _from_file(file: BinaryIO) -> Image.Image:
 def _damaged(error: Exception) -> ImageError:
     if isinstance(error, Image.DecompressionBombError):  # Pillow's own guard, at about 179 million pixels
         return ImageError(f"The image is too large; at most {MAX_PIXELS:,} pixels are read.")
-    return ImageError(f"The image is damaged or cut off ({_short(str(error))}).")
+    reason = "its header cannot be read" if isinstance(error, UnidentifiedImageError) else _short(str(error))
+    return ImageError(f"The image is damaged or cut off ({reason}).")
 
 
 def _short(text: str) -> str:
@@ -278,6 +279,10 @@ def _with_alpha(image: Image.Image) -> Image.Image:
 def _from_deep_grey(image: Image.Image) -> Image.Image:
     """Grey of 16 or 32 bits, which Pillow's own conversion would clip to white."""
     values = np.asarray(image).astype(np.float64)
+    if not np.isfinite(values).any():
+        raise ImageError("The image has no pixel that is a number.")
+    finite = values[np.isfinite(values)]
+    values = np.nan_to_num(values, nan=finite.min(), posinf=finite.max(), neginf=finite.min())
     if image.mode == "F" or values.min() < 0:  # no fixed range: stretch from the darkest to the brightest
         low, high = values.min(), values.max()
         values = (values - low) / (high - low or 1.0)

@@ -54,7 +54,7 @@ def _rows(header: bytes, packed: bytes) -> bytes:
         return packed
     width, height, depth, colour = struct.unpack_from(">IIBB", header)
     row = 1 + (width * depth * {2: 3, 4: 2, 6: 4}.get(colour, 1) + 7) // 8
-    if row * height > _LARGEST:
+    if not 0 < row * height <= _LARGEST:  # of 0, everything would be unpacked
         return packed
     try:
         rows = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed[2:], row * height)
