@@ -58,9 +58,31 @@ def _images(args: argparse.Namespace) -> dict:
     return survive(args.minutes, args.write_expected)
 
 
+def _models_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--examples",
+        type=cli.positive,
+        default=300,
+        metavar="N",
+        help="fuzzed ones of each kind (default: %(default)s)",
+    )
+
+
+def _models(args: argparse.Namespace) -> dict:
+    """Load models that are tampered with, cut, enormous, foreign or misplaced, then those that hypothesis makes.
+
+    Each must end in a model that answers or in a sentence, without a pickle, without code of theirs, and without more
+    memory than a model of ours takes.
+    """
+    from survival.models import survive
+
+    return survive(args.examples)
+
+
 COMMANDS = (
     (_kill, _kill_arguments, ("count", "seed")),
     (_images, _images_arguments, ("minutes",)),
+    (_models, _models_arguments, ("examples",)),
 )
 """For each command its function, its arguments, and those of them that repeat it. The function returns counts."""
 

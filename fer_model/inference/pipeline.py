@@ -228,6 +228,8 @@ class FERPipeline:
             if self.views != "plain" or not heat_maps:  # `explain` has given the plain view's logits
                 logits = logits_over_views(self._engine, part, self.model.input_size, self.views)
             probabilities.append(self.model.probabilities(logits).cpu())
+        if not all(part.isfinite().all() for part in probabilities):  # no class would be the most probable
+            raise ModelError("The model's answer is no number: its weights are damaged, or were never trained.")
         return torch.cat(probabilities), torch.cat(maps).numpy() if heat_maps else None
 
     def _moved(self, pixels: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Frames of a video with their times, read by PyAV: whatever its FFmpeg reads, told by content and not by name."""
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -121,8 +122,9 @@ def _opened(file: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
         ) from error
     with ExitStack() as stack:
         try:
-            # not by its name, of which FFmpeg would take some for protocols and sequences of images
-            content = stack.enter_context(file.open("rb"))
+            # without its name, of which FFmpeg would take some for protocols, or for sequences of images
+            number = os.open(file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            content = stack.enter_context(open(number, "rb"))
             container: Any = stack.enter_context(av.open(content, metadata_errors="replace", io_open=_refuse))
         except (av.FFmpegError, ValueError, OSError) as error:
             raise _unreadable(file) from error

@@ -10,12 +10,12 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-from survival.corpus import corpus
 from tqdm.auto import tqdm
 
 from fer_model.errors import FERError
 from fer_model.inference.pipeline import FERPipeline
 from fer_model.model.network import FERModel
+from survival.corpus import corpus
 
 EXPECTED = Path(__file__).with_name("corpus.json")
 """For each outcome the names of its files."""
