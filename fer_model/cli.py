@@ -141,6 +141,8 @@ def run(name: str, main: Callable[[], object], if_interrupted: str = "interrupte
 
     Where nobody reads what is printed any more (`… | head -1`), it ends with 141, as programs do that a signal ends.
     """
+    # what is closed (`>&-`) takes nothing
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal may know fewer letters than names have
@@ -148,8 +150,7 @@ def run(name: str, main: Callable[[], object], if_interrupted: str = "interrupte
         try:
             main()
         finally:  # argparse's help ends with SystemExit
-            if sys.stdout:
-                sys.stdout.flush()
+            sys.stdout.flush()
     except BrokenPipeError:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # Python would flush it once more, and complain

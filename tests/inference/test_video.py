@@ -69,6 +69,8 @@ def written(path, codec: str = "mpeg4", change=lambda stream: None):
     ],
 )
 def test_frames_are_turned_and_mirrored_as_the_phone_says(tmp_path, degrees, mirrored, size, red):
+    if not hasattr(av.VideoStream, "set_display_rotation"):
+        pytest.skip("PyAV writes rotated videos from 18 on; it reads them from 15 on")
     file = written(tmp_path / "a.mp4", change=lambda stream: stream.set_display_rotation(degrees, mirrored))
     for _, frame in video.frames(file, 0):
         assert frame.shape[:2] == size
