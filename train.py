@@ -89,8 +89,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=cli.share_or_none,
         metavar="SHARE",
         help="learn also from what ten people said of each image of FER2013 (FER+, arXiv 1608.01041), in any copy of "
-        "it: their share of every target; the label keeps what this and the teachers leave, and 0 is none (default: the "
-        "version's, 0.5 for V4)",
+        "it: their share of every target; the label keeps what this and the teachers leave. With 0 they only judge the "
+        "validation (default: the version's, 0.5 for V4)",
     )
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")

@@ -125,7 +125,7 @@ def seconds(text: str) -> float:
 
 
 def share_or_none(text: str) -> float:
-    """A number from 0, for nothing, to 1."""
+    """A number from 0 to 1."""
     return 0.0 if text.strip() in ("0", "0.0") else share(text)
 
 

@@ -136,6 +136,7 @@ class VoteMetrics(TypedDict):
     disputed_accuracy: Figure | None
     by_certainty: list[dict[str, Any]]
     distribution: dict[str, Any]
+    people: NotRequired[dict[str, Any]]  # of a network that learned from votes (`evaluation.votes.as_people`)
 
 
 class ViewScores(ScoresByPart):

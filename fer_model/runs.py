@@ -119,8 +119,8 @@ def folder_name(version: str, classes: int) -> str:
 
 
 def title(version: str, classes: int) -> str:
-    """A version's name in texts: "V3", or "V3, seven classes" where it learned another number than its own."""
-    return version.upper() if classes == own_classes(version) else f"{version.upper()}, {COUNTS[classes]} classes"
+    """A version's name in texts: "V3", or "V3, seven classes"."""
+    return version.upper() if classes == len(EMOTIONS) else f"{version.upper()}, {COUNTS[classes]} classes"
 
 
 def own_classes(version: str) -> int:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
-from dataclasses import asdict
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -118,8 +118,20 @@ def _command(study: Study, row: Row, dataset: str, options: list[str]) -> list[s
 def _key(precision: str, command: list[str], row: Row) -> str:
     """A digest of all that decides a row's figures, so that it is never shown with another row's."""
     config = CONFIGS[row.arguments[row.arguments.index("--version") + 1]]
-    everything = json.dumps([precision, command, asdict(config)])
+    everything = json.dumps([precision, command, _chosen(config)])
     return hashlib.sha256(everything.encode()).hexdigest()[:12]
+
+
+def _chosen(settings: Any) -> dict[str, Any]:
+    """All that differs from a dataclass's defaults, so that a setting that is new changes no row's key."""
+    found = {}
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if is_dataclass(value):
+            found[field.name] = _chosen(value)
+        elif value != field.default:
+            found[field.name] = value
+    return found
 
 
 def _typed(precision: str, command: list[str]) -> str:
@@ -149,6 +161,7 @@ def _summary(history: History) -> dict[str, Any]:
     return {
         "validation_accuracy": best["validation_accuracy"],
         "validation_macro_recall": best["validation_macro_recall"],
+        **best.get("validation_votes", {}),
         "validation_accuracy_by_epoch": [epoch["validation_accuracy"] for epoch in epochs],
         "macro_recall_by_epoch": [epoch["validation_macro_recall"] for epoch in epochs],
         "train_loss_by_epoch": [epoch["train_loss"] for epoch in epochs],

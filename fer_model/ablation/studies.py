@@ -109,6 +109,17 @@ STUDIES = {
         rows=_v2_to_v3(),
         arguments=("--set", "together=true", "--set", "validation_fraction=0.2"),  # one split for each seed
     ),
+    "votes": Study(
+        "V4, learning from ten people's votes by different shares of every target",
+        epochs=12,
+        limit=12000,
+        rows=tuple(
+            _row(f"votes {100 * share:.0f} %, seed {seed}", f"--version v4 --votes {share:g} --seed {seed}")
+            for seed in (0, 1)
+            for share in (0, 0.25, 0.5, 0.75, 1)
+        ),
+        arguments=("--set", "validation_fraction=0.2"),
+    ),
     "collapse": Study(
         "Does V1 collapse to one class? At which learning rates and seeds, and without class weights",
         epochs=8,  # in three, over half as many images, V1 has learned nothing yet at any rate

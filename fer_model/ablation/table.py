@@ -13,6 +13,8 @@ ONE_ANSWER = 1 / len(EMOTIONS) + 0.005
 """Up to this macro recall a network gives almost all images one answer. With one for all it would be 1 / 6."""
 
 HEAD = ("", "accuracy", "macro recall", "epochs with one answer for all", "FLOPs", "minutes")
+VOTES = "the crowd's majority"
+"""A column more, of the studies whose trainings are judged by votes too."""
 
 
 def found(name: str, results: Path) -> dict[str, Any]:
@@ -26,8 +28,10 @@ def found(name: str, results: Path) -> dict[str, Any]:
         options = "--dataset ../shared/data/fer2013 --mixed-precision bf16"
         return {"rows": None, "command": f"python -m fer_model ablation {name} {options}"}
     rows = study["rows"]
+    judged = all("majority_agreement" in row for row in rows)
     return {
-        "rows": [_row(row) for row in rows],
+        "head": (*HEAD, VOTES) if judged else HEAD,
+        "rows": [_row(row) + ((f"{100 * row['majority_agreement']:.1f}",) if judged else ()) for row in rows],
         "validation": _span([row["images"]["validation"] for row in rows]),
         "train": _span([row["images"]["train"] for row in rows]),
         "epochs": study["epochs"],

@@ -48,7 +48,7 @@ def endpoints(network: Network, jobs: Jobs) -> None:
             level_eyes: Turn tilted faces upright first.
 
         Returns:
-            {"message": a sentence, "width": int, "height": int, "version": str, "faces": [{"box": [left, top, right, bottom] in pixels of the upright picture, "score": the detector's in [0, 1] or null, "label": str, "unsure": bool, "probabilities": {class: float}, "tilt": degrees}]}, largest face first; an empty list if there is none.
+            {"message": a sentence, "width": int, "height": int, "version": str, "faces": [{"box": [left, top, right, bottom] in pixels of the upright picture, "score": the detector's in [0, 1] or null, "label": str, "unsure": bool, "probabilities": {class: float}, "ten_people": {class: how many of ten people would say it} where the version learned from votes, "tilt": degrees}]}, largest face first; an empty list if there is none.
             The picture with its faces boxed, its longer side at most 1280 pixels.
             The heat map of the largest face for its predicted class, or null.
         """  # noqa: E501
@@ -254,6 +254,7 @@ def as_json(result: Result, version: str) -> dict:
                 "label": face.label,
                 "unsure": face.unsure,
                 "probabilities": face.probabilities,
+                **({"ten_people": face.ten_people} if face.crowd else {}),
                 "tilt": face.tilt,
             }
             for face in result.faces

@@ -97,9 +97,12 @@ def scrolling(table: str, label: str) -> str:
     return f'<div class="fer-scroll" tabindex="0" role="region" aria-label="{escape(label)}">{table}</div>'
 
 
-def bars(probabilities: dict[str, float], unsure_below: float) -> str:
-    """A bar for each class, in class order, with a mark at the threshold below which the model is unsure."""
-    best = max(probabilities, key=probabilities.__getitem__)
+def bars(chosen: Face, unsure_below: float) -> str:
+    """A bar for each class, in class order, with a mark at the threshold below which the model is unsure.
+
+    Below them stands what ten people would say, where the network learned from people's votes.
+    """
+    probabilities, best = chosen.probabilities, chosen.label
     rows = "".join(
         f'<li class="{"fer-best" if name == best else ""}"><span class="fer-name">{name}</span>'
         f'<span class="fer-track"><span class="fer-fill" style="width:{share:.1%}"></span>'
@@ -107,10 +110,19 @@ def bars(probabilities: dict[str, float], unsure_below: float) -> str:
         f'<span class="fer-share">{share:.0%}</span></li>'
         for name, share in probabilities.items()
     )
+    below = "the best answer is more often wrong than right"
+    people = ""
+    if ten := chosen.ten_people:
+        below = "most people would seldom agree with the best answer"
+        said = ", ".join(f"<strong>{count}</strong> {name}" for name, count in ten.items())
+        people = (
+            f'<p class="fer-people">Of ten people, about {said}.<br><span class="fer-note">Ten people were asked about '
+            "each of the training images, and this network learned what they said. People often disagree.</span></p>"
+        )
     return (
-        f'<ul class="fer-bars">{rows}</ul>'
-        f'<p class="fer-note">The line at {unsure_below:.0%}: below it the best answer is more often wrong than right, '
-        "and the model says that it is unsure.</p>"
+        f'<ul class="fer-bars">{rows}</ul>{people}'
+        f'<p class="fer-note">The line at {unsure_below:.0%}: below it {below}, and the model says that it is '
+        "unsure.</p>"
     )
 
 
@@ -128,7 +140,7 @@ def face(result: Result, index: int, unsure_below: float) -> str:
     if chosen.score is not None and side < 48:
         facts.append(f"Only {side} pixels tall; FER2013's faces have 48, so take the answer with care.")
     return (
-        f'<div class="fer-face"><div>{bars(chosen.probabilities, unsure_below)}</div>'
+        f'<div class="fer-face"><div>{bars(chosen, unsure_below)}</div>'
         f'<figure class="fer-seen"><img src="{address(seen(chosen), 0)}" width="64" height="64" '
         'alt="The face as the network sees it: grey, 48 by 48 pixels">'
         f"<figcaption>What the network saw: 48 × 48 grey pixels. {' '.join(facts)}</figcaption></figure></div>"

@@ -177,6 +177,23 @@ def _fit_to_shares(probabilities: Tensor, labels: Tensor, counts: Tensor) -> dic
     }
 
 
+def as_people(guess: Tensor, unsure: Tensor, counts: Tensor) -> dict[str, Any]:
+    """How well a network that learned from votes tells what people say, and whether it is unsure where they disagree.
+
+    Args:
+        guess: float32 (N, classes), the shares of people that it expects. unsure: bool (N,). counts: int64 (N, 10).
+    """
+    classes = guess.shape[1]
+    voted, agreed = with_votes(counts, classes), majority(counts, classes) >= 0
+    off = (guess[voted] - distribution(counts[voted], classes)).abs().sum(dim=1) / 2
+    return {
+        "n": int(voted.sum()),
+        "total_variation": float(off.mean()),  # of ten people, this share is expected to say another thing than it does
+        "unsure_where_agreed": _share(unsure[agreed]),
+        "unsure_where_disputed": _share(unsure[voted & ~agreed]),
+    }
+
+
 def _cross_entropy(guess: Tensor, shares: Tensor) -> float:
     return float(-(shares * guess.clamp(min=1e-12).log()).sum(dim=1).mean())
 
@@ -224,6 +241,10 @@ def add_votes(metrics: Metrics, model: FERModel, logits: Tensor, faces: FERData)
     counts = find_votes(faces.images, "test").counts
     probabilities = model.probabilities(logits)
     metrics["votes"] = against_votes(probabilities, faces.labels, counts)
+    people = model.crowd_shares(logits)
+    if people is not None:
+        unsure = probabilities.max(dim=1).values < model.unsure_below
+        metrics["votes"]["people"] = as_people(people, unsure, counts)
     if "six_classes" in metrics:
         of_six = model.probabilities(logits[:, : len(EMOTIONS)])
         metrics["six_classes"]["votes"] = against_votes(of_six, faces.labels, counts)

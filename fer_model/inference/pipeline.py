@@ -59,6 +59,8 @@ class Face:
     unsure: the highest probability is below the model's threshold, or there is a doubt: the answer may well be wrong.
     tilt: degrees by which the face is turned clockwise in the photo. Its crop is turned back by as many.
     doubt: why the crop may show no upright face; empty where it does.
+    crowd: {class name: share of people who would give this answer}, of a model that learned from ten people's votes;
+        None of others. `probabilities` tell what FER2013's label would be, which is one person's answer.
     """
 
     box: Box
@@ -70,6 +72,7 @@ class Face:
     unsure: bool = False
     tilt: float = 0.0
     doubt: str = ""
+    crowd: dict[str, float] | None = None
 
     @property
     def place(self) -> Place:
@@ -80,6 +83,15 @@ class Face:
     def label(self) -> str:
         """The class with the highest probability."""
         return max(self.probabilities, key=self.probabilities.__getitem__)
+
+    @property
+    def ten_people(self) -> dict[str, int]:
+        """How many of ten people would give each answer, most first; together ten. Empty without `crowd`."""
+        shares = self.crowd or {}
+        counts = {name: int(10 * share) for name, share in shares.items()}
+        for name in sorted(shares, key=lambda name: counts[name] - 10 * shares[name])[: 10 - sum(counts.values())]:
+            counts[name] += 1  # the largest remainders, so that ten are ten
+        return {name: counts[name] for name in sorted(counts, key=counts.__getitem__, reverse=True) if counts[name]}
 
     @property
     def heat_map(self) -> np.ndarray:
@@ -201,25 +213,30 @@ class FERPipeline:
             return ()
         crops = [_crop(photo, place) for place in places]
         pixels = torch.stack([to_face(crop) for crop in crops])  # (N, 1, 48, 48)
-        probabilities, maps = self._classify(pixels, heat_maps)
+        logits, maps = self._classify(pixels, heat_maps)
+        probabilities, crowd = self.model.probabilities(logits), self.model.crowd_shares(logits)
         return tuple(
             Face(
                 box=place.box,
                 score=place.score,
-                probabilities=dict(zip(self.model.class_names, probabilities[index].tolist(), strict=True)),
+                probabilities=self._named(probabilities[index]),
                 crop=crops[index],
                 pixels=pixels[index, 0].numpy(),
                 heat_maps=None if maps is None else maps[index],
                 unsure=bool(place.doubt) or float(probabilities[index].max()) < self.model.unsure_below,
                 tilt=place.tilt,
                 doubt=place.doubt,
+                crowd=None if crowd is None else self._named(crowd[index]),
             )
             for index, place in enumerate(places)
         )
 
+    def _named(self, values: torch.Tensor) -> dict[str, float]:
+        return dict(zip(self.model.class_names, values.tolist(), strict=True))
+
     def _classify(self, pixels: torch.Tensor, heat_maps: bool) -> tuple[torch.Tensor, np.ndarray | None]:
-        """uint8 (N, 1, 48, 48) -> probabilities (N, classes) and, if asked for, heat maps (N, classes, S, S)."""
-        probabilities, maps = [], []
+        """uint8 (N, 1, 48, 48) -> logits (N, classes) and, if asked for, heat maps (N, classes, S, S)."""
+        answers, maps = [], []
         for part in pixels.split(_FACES_AT_ONCE):
             part = self._moved(part)
             if heat_maps:
@@ -227,10 +244,10 @@ class FERPipeline:
                 maps.append(some_maps.cpu())
             if self.views != "plain" or not heat_maps:  # `explain` has given the plain view's logits
                 logits = logits_over_views(self._engine, part, self.model.input_size, self.views)
-            probabilities.append(self.model.probabilities(logits).cpu())
-        if not all(part.isfinite().all() for part in probabilities):  # no class would be the most probable
+            answers.append(logits.cpu())
+        if not all(part.isfinite().all() for part in answers):  # no class would be the most probable
             raise ModelError("The model's answer is no number: its weights are damaged, or were never trained.")
-        return torch.cat(probabilities), torch.cat(maps).numpy() if heat_maps else None
+        return torch.cat(answers), torch.cat(maps).numpy() if heat_maps else None
 
     def _moved(self, pixels: torch.Tensor) -> torch.Tensor:
         try:

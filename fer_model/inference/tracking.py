@@ -103,13 +103,16 @@ def overlap(a: Box, b: Box) -> float:
 
 def _average(old: Face, new: Face, seconds: float, unsure_below: float) -> Face:
     share, box_share = (1 - math.exp(-max(seconds, 0.0) / constant) for constant in (SMOOTHING, BOX_SMOOTHING))
-    probabilities = {
-        name: (1 - share) * old.probabilities[name] + share * value for name, value in new.probabilities.items()
-    }
+
+    def between(before: dict[str, float], now: dict[str, float]) -> dict[str, float]:
+        return {name: (1 - share) * before[name] + share * value for name, value in now.items()}
+
+    probabilities = between(old.probabilities, new.probabilities)
     box = (1 - box_share) * np.array(old.box) + box_share * np.array(new.box)
     return replace(
         new,
         box=whole_pixels(box),
         probabilities=probabilities,
+        crowd=between(old.crowd, new.crowd) if old.crowd and new.crowd else None,
         unsure=bool(new.doubt) or max(probabilities.values()) < unsure_below,
     )

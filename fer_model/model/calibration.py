@@ -1,5 +1,7 @@
 """Calibrated probabilities, and the threshold below which the model is unsure."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -7,14 +9,37 @@ from torch import Tensor
 
 from fer_model.model.network import FERModel
 
+
+@dataclass(frozen=True)
+class Opinions:
+    """What people said of N images.
+
+    shares: float32 (N, classes), of their votes for each class; rows of zeros where nobody was asked.
+    answers: int64 (N,), what most of them said; -1 where they disagree; the label where nobody was asked.
+    """
+
+    shares: Tensor
+    answers: Tensor
+
+
 TEMPERATURES = (0.05, 20.0)
 
 
-def calibrate(model: FERModel, logits: Tensor, labels: Tensor) -> None:
-    """Set the model's temperature and threshold from its logits (N, classes) for images it was not trained on."""
+def calibrate(model: FERModel, logits: Tensor, labels: Tensor, opinions: Opinions | None = None) -> None:
+    """Set the model's temperature and threshold from its logits (N, classes) for images it was not trained on.
+
+    Args:
+        opinions: of a model that learned from votes. Its answers are then unsure where people disagree as well, and a
+            second temperature is fitted to the shares of their votes.
+    """
     temperature = fit_temperature(logits, labels)
     confidence, predicted = (logits / temperature).softmax(dim=1).max(dim=1)
-    model.set_calibration(temperature, unsure_threshold(confidence.numpy(), (predicted == labels).numpy()))
+    right = predicted == (labels if opinions is None else opinions.answers)
+    crowd = None
+    if opinions is not None:
+        voted = opinions.shares.sum(dim=1) > 0
+        crowd = fit_temperature(logits[voted], opinions.shares[voted].double())
+    model.set_calibration(temperature, unsure_threshold(confidence.numpy(), right.numpy()), crowd)
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
@@ -24,7 +49,8 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     probability. The bounds are for a network that has learned nothing, whose best T would be infinite.
 
     Args:
-        logits: float (N, classes). labels: int64 (N,). Of images that the network was not trained on.
+        logits: float (N, classes), of images that the network was not trained on.
+        labels: int64 (N,), or shares of votes, float64 (N, classes).
     """
     logits = logits.double()
     log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)

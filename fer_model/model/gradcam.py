@@ -46,7 +46,7 @@ class Method:
 GRAD_CAM = Method("convolution", "mean")
 """The specified one of V1 and V2."""
 
-SHOWN = {"v3": Method("previous", "positive")}
+SHOWN = dict.fromkeys(("v3", "v4"), Method("previous", "positive"))
 """What the pipeline, the demo and the cards show of a version, where that is not `GRAD_CAM`."""
 
 TESTED = ("v1", "v2", "v3")

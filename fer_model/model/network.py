@@ -176,7 +176,7 @@ class FERModel(
         with torch.random.fork_rng(devices=()):  # torch draws weights before ours replace them
             copy = FERModel(self.version, classes=len(self.class_names))
         copy.load_state_dict(self.state_dict())
-        copy.set_calibration(self.temperature, self.unsure_below)
+        copy.set_calibration(self.temperature, self.unsure_below, self.crowd_temperature)
         copy.centre_grad_cam_layer()
         return copy
 
@@ -206,6 +206,10 @@ class FERModel(
         """Calibrated probabilities of logits, both (B, classes): softmax(logits / temperature)."""
         return (logits / self.temperature).softmax(dim=1)
 
+    def crowd_shares(self, logits: Tensor) -> Tensor | None:
+        """The shares of people who would give each answer, (B, classes); None if no votes were learned from."""
+        return None if self.crowd_temperature is None else (logits / self.crowd_temperature).softmax(dim=1)
+
     def digest(self) -> str:
         """SHA-256 over the names and values of all weights, and the calibration. Equal models have the same."""
         digest = hashlib.sha256()
@@ -214,4 +218,6 @@ class FERModel(
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         if (self.temperature, self.unsure_below) != (1.0, 0.5):
             digest.update(repr((self.temperature, self.unsure_below)).encode())
+        if self.crowd_temperature is not None:
+            digest.update(repr(self.crowd_temperature).encode())
         return digest.hexdigest()

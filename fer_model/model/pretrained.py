@@ -21,7 +21,7 @@ from fer_model.runs import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 
 _LARGEST_CONFIG = 1_000_000  # bytes; ours have less than a thousand
 
-_CALIBRATION = {"temperature": (0.01, 100.0), "unsure_below": (0.0, 1.0)}
+_CALIBRATION = {"temperature": (0.01, 100.0), "unsure_below": (0.0, 1.0), "crowd_temperature": (0.01, 100.0)}
 """The values that a config's may have."""
 
 _FLOATS = ("F16", "BF16", "F32", "F64")
@@ -35,18 +35,25 @@ class Pretrained(nn.Module, PyTorchModelHubMixin):
     class_names: tuple[str, ...]
     temperature: float
     unsure_below: float
+    crowd_temperature: float | None
 
     @property
     def parameter_count(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def set_calibration(self, temperature: float, unsure_below: float) -> None:
+    def set_calibration(self, temperature: float, unsure_below: float, crowd_temperature: float | None = None) -> None:
         """What `probabilities` divides logits by, and the highest probability below which an answer is unsure.
 
-        Both go into config.json. `calibration.calibrate` fits them; 1 and 0.5 are the unfitted defaults.
+        All go into config.json. `calibration.calibrate` fits them; 1 and 0.5 are the unfitted defaults.
+
+        Args:
+            crowd_temperature: what `crowd_shares` divides logits by; None for a model that learned from no votes.
         """
         self.temperature, self.unsure_below = temperature, unsure_below
+        self.crowd_temperature = crowd_temperature
         calibration = {"temperature": temperature, "unsure_below": unsure_below}
+        if crowd_temperature is not None:
+            calibration["crowd_temperature"] = crowd_temperature
         self._hub_mixin_config = describe(self.version, self.class_names) | calibration
 
     def generate_model_card(
@@ -153,7 +160,9 @@ class Pretrained(nn.Module, PyTorchModelHubMixin):
         weights_path = fetch(source, WEIGHTS_FILE, download)
         model = cls(version=config["version"], classes=len(config["id2label"]))
         model.load_state_dict(_read_weights(weights_path, model, source))
-        model.set_calibration(config.get("temperature", 1.0), config.get("unsure_below", 0.5))
+        model.set_calibration(
+            config.get("temperature", 1.0), config.get("unsure_below", 0.5), config.get("crowd_temperature")
+        )
         return model.eval()
 
 
@@ -197,7 +206,7 @@ def _read_config(path: Path, source: str) -> dict:
             raise ModelError(
                 f"{source}: config.json has {key} = {_short(config[key])}; this code can only use {expected!r}."
             )
-    for key, (lowest, highest) in _CALIBRATION.items():  # older models have neither
+    for key, (lowest, highest) in _CALIBRATION.items():  # older models have none of them
         value = config.get(key, 1.0)
         if isinstance(value, bool) or not isinstance(value, int | float) or not lowest <= value <= highest:
             raise ModelError(

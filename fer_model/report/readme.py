@@ -29,7 +29,7 @@ COMMAND = "python -m fer_model report"
 def study_table(name: str, results: Path) -> dict[str, Any]:
     """The numbers of a study, its rows as a table."""
     found = study.found(name, results)
-    return {**found, "table": found["rows"] and table(study.HEAD, found["rows"])}
+    return {**found, "table": found["rows"] and table(found["head"], found["rows"])}
 
 
 SECTIONS: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {

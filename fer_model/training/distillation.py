@@ -20,6 +20,7 @@ from fer_model.data.dataset import FERData, batches
 from fer_model.data.votes import Votes, distribution, find_votes, majority, votes_digest, with_votes
 from fer_model.errors import TrainingError
 from fer_model.evaluation.predict import EVALUATION_BATCH, predict
+from fer_model.model.calibration import Opinions
 from fer_model.records import VoteScores
 from fer_model.training.warm_start import Trained, load_trained
 
@@ -118,6 +119,10 @@ class Crowd:
         found = torch.where(voted, distribution(self.train.counts, self.classes), labels)
         return TeacherTargets(found.to(device), self.share)
 
+    def opinions(self, labels: Tensor) -> Opinions | None:
+        """Of the validation images, for `calibrate`; None where the votes only judge."""
+        return opinions(self.validation.counts, labels, self.classes) if self.share else None
+
     def judge(self, logits: Tensor) -> VoteScores:
         """How well answers to the validation images agree with the crowd."""
         counts = self.validation.counts
@@ -130,13 +135,19 @@ class Crowd:
         }
 
 
+def opinions(counts: Tensor, labels: Tensor, classes: int) -> Opinions:
+    """What people said of N images, from their votes (N, 10) and the labels (N,)."""
+    asked = counts.sum(dim=1) > 0
+    return Opinions(distribution(counts, classes), torch.where(asked, majority(counts, classes), labels))
+
+
 def load_crowd(share: float | None, train: FERData, validation: FERData, classes: int, progress: bool) -> Crowd | None:
-    """The votes for a run's images, which are all of FER2013's training set; None for a share of none or 0.
+    """The votes for a run's images, all of FER2013's training set; None for no share. At 0 the votes only judge.
 
     Raises:
         TrainingError: fewer than half of the images of either part have votes.
     """
-    if not share:
+    if share is None:
         return None
     learned, held_back = (find_votes(data.images, "train", progress) for data in (train, validation))
     crowd = Crowd(learned, held_back, share, classes)

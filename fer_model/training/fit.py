@@ -141,7 +141,7 @@ def fit(
     average = make_average(bare, recipe)
     kept, best = (average.module, average.module) if average else (model, bare)
     taught = teachers.ask(train, accelerator, memory_format) if teachers else None
-    if crowd:
+    if crowd and crowd.share:
         taught = crowd.targets(train, accelerator.device).beside(taught)
     progress = Progress(recipe)
 
@@ -149,7 +149,7 @@ def fit(
         """Make the network, as it is now, the run's result."""
         remove_old_results(run, accelerator)
         result = best.for_release()
-        calibrate(result, logits, labels)
+        calibrate(result, logits, labels, crowd.opinions(labels) if crowd else None)
         save_model(result, run.models, accelerator)
 
     accelerator.register_for_checkpointing(progress, schedule, *([average] if average else []))

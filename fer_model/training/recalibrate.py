@@ -5,6 +5,7 @@ from accelerate import Accelerator
 from fer_model.data.dataset import batches, fingerprint
 from fer_model.data.fer2013 import load_fer
 from fer_model.data.splits import validation_images
+from fer_model.data.votes import find_votes
 from fer_model.errors import FERError
 from fer_model.evaluation.predict import EVALUATION_BATCH, predict
 from fer_model.machine import keep_freed_memory
@@ -12,6 +13,7 @@ from fer_model.model.calibration import calibrate
 from fer_model.model.network import FERModel
 from fer_model.runs import Run
 from fer_model.training.checkpoints import remove_old_results, save_model
+from fer_model.training.distillation import opinions
 
 TOLERANCE = 0.01
 """Of the accuracy. bfloat16 against float32 changes less, training images among the validation images more."""
@@ -55,7 +57,10 @@ def recalibrate(run: Run, dataset: str | None = None, *, half: bool = False, ski
             f"These are not the run's validation images: its accuracy on them is {accuracy:.2%}, and was {best:.2%}. "
             "Name the dataset it was trained on with --dataset."
         )
-    calibrate(model, logits, labels)
+    said = None
+    if settings.get("votes", {}).get("share"):
+        said = opinions(find_votes(validation.images, "train").counts, labels, len(model.class_names))
+    calibrate(model, logits, labels, said)
     model = model.cpu().half() if half else model.cpu()
     save_model(model, run.models, accelerator)
     remove_old_results(run, accelerator)

@@ -12,7 +12,7 @@ from fer_model.errors import ModelError
 from fer_model.evaluation.metrics import calibration_error, coverage_curve
 from fer_model.inference.pipeline import FERPipeline
 from fer_model.model import tta
-from fer_model.model.calibration import TEMPERATURES, calibrate, fit_temperature, unsure_threshold
+from fer_model.model.calibration import TEMPERATURES, Opinions, calibrate, fit_temperature, unsure_threshold
 from fer_model.model.network import FERModel
 from fer_model.model.preprocess import preprocess
 from helpers.synthetic import draw_faces
@@ -84,8 +84,33 @@ def test_calibration_travels_with_the_model(tmp_path):
     torch.testing.assert_close(loaded.probabilities(logits), (logits / loaded.temperature).softmax(dim=1))
 
 
+def test_a_model_that_learned_from_votes_is_unsure_where_people_disagree_and_tells_their_shares(tmp_path):
+    logits, labels = sampled(2.0)
+    shares = (logits.double() / 0.5).softmax(dim=1).float()
+    disputed = (logits / 2).softmax(dim=1).max(dim=1).values < 0.7
+    model, plain = FERModel(version="v1", seed=1), FERModel(version="v1", seed=1)
+    calibrate(plain, logits, labels)
+    calibrate(model, logits, labels, Opinions(shares, torch.where(disputed, -1, labels)))
+    assert model.temperature == plain.temperature
+    assert plain.unsure_below < 0.6
+    assert model.unsure_below == pytest.approx(0.7, abs=0.01)  # below it nobody agrees with anybody
+    assert model.crowd_temperature == pytest.approx(0.5, rel=1e-3)
+    assert model.digest() != plain.digest()
+    assert plain.crowd_shares(logits) is None
+    model.save_pretrained(tmp_path)
+    torch.testing.assert_close(FERModel.from_pretrained(tmp_path).crowd_shares(logits), shares, atol=1e-4, rtol=1e-3)
+    assert model.for_release().crowd_temperature == model.crowd_temperature
+
+
 @pytest.mark.parametrize(
-    ("key", "value"), [("temperature", 0), ("temperature", "1"), ("unsure_below", 1.5), ("unsure_below", True)]
+    ("key", "value"),
+    [
+        ("temperature", 0),
+        ("temperature", "1"),
+        ("unsure_below", 1.5),
+        ("unsure_below", True),
+        ("crowd_temperature", -1),
+    ],
 )
 def test_a_calibration_that_makes_no_sense_is_refused(tmp_path, key, value):
     FERModel(version="v1").save_pretrained(tmp_path)

@@ -1,11 +1,15 @@
 """Learning from votes: `train.py --votes`, what it teaches, what the history says of it, and what it refuses."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 import train
+from fer_model import FERModel, FERPipeline
 from fer_model.data import votes
 from fer_model.data.dataset import FERData
 from fer_model.errors import TrainingError
@@ -93,6 +97,23 @@ def test_history_command_and_card_name_the_votes(voted, dataset, tmp_path):
     assert "25 % of its targets were the votes of ten people" in text
 
 
+def test_votes_without_a_share_judge_and_teach_nothing(voted, dataset, first, tmp_path):
+    history, without = run(dataset, tmp_path, "--votes", "0"), json.loads((first / "history.json").read_text())
+    assert "majority_agreement" in history["epochs"][0]["validation_votes"]
+    assert [row["train_loss"] for row in history["epochs"]] == [row["train_loss"] for row in without["epochs"]]
+    assert FERModel.from_pretrained(tmp_path / "models").crowd_temperature is None
+
+
+def test_a_model_that_learned_from_votes_tells_what_ten_people_would_say(voted, dataset, tmp_path):
+    run(dataset, tmp_path, "--votes", "0.5")
+    (face,) = FERPipeline.from_pretrained(tmp_path / "models")(draw_faces(1)[0][1], whole_picture=True).faces
+    assert sum(face.crowd.values()) == pytest.approx(1)
+    assert sum(face.ten_people.values()) == 10
+    assert list(face.ten_people.values()) == sorted(face.ten_people.values(), reverse=True)
+    assert all(abs(face.ten_people.get(name, 0) - 10 * share) < 1 for name, share in face.crowd.items())
+    assert replace(face, crowd=None).ten_people == {}
+
+
 def test_a_run_without_votes_says_nothing_of_them(first):
     assert "votes" not in (first / "history.json").read_text()
 
@@ -119,7 +140,7 @@ def test_shares_of_more_than_all_are_refused(voted, dataset, first, tmp_path):
     with pytest.raises(TrainingError, match="--teacher-share 0.6 and --votes 0.5 are more than all"):
         run(dataset, tmp_path, *teacher, "--votes", "0.5")
     with pytest.raises(SystemExit):
-        train.parse_args(["--votes", "0"])
+        train.parse_args(["--votes", "1.5"])
 
 
 def test_teachers_and_votes_may_be_the_whole_target(voted, dataset, first, tmp_path):

@@ -148,7 +148,7 @@ def _chart(session: Session, unsure_below: float) -> str:
         return "<p>No face in view. Look into the camera, from nearer or in better light.</p>" + _lines(session)
     face, number = visible[0].face, visible[0].number
     others = f" The largest of {len(visible)} faces, number {number}." if len(visible) > 1 else ""
-    return f"<p>{face.sentence}{others}</p>{render.bars(face.probabilities, unsure_below)}{_lines(session)}"
+    return f"<p>{face.sentence}{others}</p>{render.bars(face, unsure_below)}{_lines(session)}"
 
 
 def _lines(session: Session) -> str:
