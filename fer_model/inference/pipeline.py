@@ -17,7 +17,7 @@ from fer_model.images import ImageSource, open_image
 from fer_model.inference.detector import SMALL_IMAGE, Box, crop_face, shared_detector
 from fer_model.inference.guards import look
 from fer_model.labels import LABEL2ID
-from fer_model.model.engine import Engine
+from fer_model.model.engine import Engine, moved, placed
 from fer_model.model.network import FERModel
 from fer_model.model.preprocess import preprocess, to_face
 from fer_model.model.tta import VIEWS, logits_over_views
@@ -147,18 +147,8 @@ class FERPipeline:
     def __init__(self, model: FERModel, device: str | torch.device | None = None, views: str = "plain"):
         if views not in VIEWS:
             raise ValueError(f"There are no views {views!r}; choose {', '.join(VIEWS)}.")
-        if not isinstance(model, FERModel):
-            raise TypeError(
-                f"A {type(model).__name__} is no FERModel; use FERPipeline.from_pretrained for a folder or Hub id, and "
-                "what a wrapper holds (`.module`, `._orig_mod`)."
-            )
         self.views = views
-        try:
-            self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-            self.model = model.eval().to(self.device, torch.float32)
-        except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch's own kinds, by device
-            reason = str(error).splitlines()[0]
-            raise ModelError(f"The model cannot be put onto the device {str(device)!r} ({reason}).") from error
+        self.model, self.device = placed(model, device)
         self._engine = Engine(self.model)
 
     @classmethod
@@ -238,7 +228,7 @@ class FERPipeline:
         """uint8 (N, 1, 48, 48) -> logits (N, classes) and, if asked for, heat maps (N, classes, S, S)."""
         answers, maps = [], []
         for part in pixels.split(_FACES_AT_ONCE):
-            part = self._moved(part)
+            part = moved(part, self.device)
             if heat_maps:
                 logits, some_maps = self._engine.explain(preprocess(part, self.model.input_size))
                 maps.append(some_maps.cpu())
@@ -248,17 +238,6 @@ class FERPipeline:
         if not all(part.isfinite().all() for part in answers):  # no class would be the most probable
             raise ModelError("The model's answer is no number: its weights are damaged, or were never trained.")
         return torch.cat(answers), torch.cat(maps).numpy() if heat_maps else None
-
-    def _moved(self, pixels: torch.Tensor) -> torch.Tensor:
-        try:
-            return pixels.to(self.device)
-        except RuntimeError as error:
-            if "forked" not in str(error):
-                raise
-            raise ModelError(
-                "A forked process cannot use the GPU of its parent; start it with multiprocessing's method spawn, or "
-                "make the pipeline in it."
-            ) from error
 
 
 def checked(photo: Image.Image, place: Place, level_eyes: bool = True) -> Place:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fer_model.errors import ModelError
 from fer_model.model.export import for_engine
 from fer_model.model.folded import Folded
 from fer_model.model.gradcam import explain, shown_method
@@ -88,6 +89,43 @@ def _settle_after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
     os.register_at_fork(after_in_child=_settle_after_fork)
+
+
+def placed(model: FERModel, device: str | torch.device | None) -> tuple[FERModel, torch.device]:
+    """The model in evaluation mode, in float32, on a device, by default the GPU if there is one.
+
+    Raises:
+        ModelError: the device is not there, or cannot hold the model.
+        TypeError: `model` is no `FERModel`.
+    """
+    if not isinstance(model, FERModel):
+        raise TypeError(
+            f"A {type(model).__name__} is no FERModel; use FERPipeline.from_pretrained for a folder or Hub id, and "
+            "what a wrapper holds (`.module`, `._orig_mod`)."
+        )
+    try:
+        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        return model.eval().to(where, torch.float32), where
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch's own kinds, by device
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"The model cannot be put onto the device {str(device)!r} ({reason}).") from error
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on a device.
+
+    Raises:
+        ModelError: this process was forked from one that has used the GPU.
+    """
+    try:
+        return tensor.to(device)
+    except RuntimeError as error:
+        if "forked" not in str(error):
+            raise
+        raise ModelError(
+            "A forked process cannot use the GPU of its parent; start it with multiprocessing's method spawn, or make "
+            "the pipeline in it."
+        ) from error
 
 
 class Engine:
