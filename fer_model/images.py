@@ -191,6 +191,12 @@ def _from_file(file: BinaryIO) -> Image.Image:
     except ImageError:
         raise
     except Exception as error:  # for damaged files Pillow's decoders raise nearly anything: OSError, SyntaxError, …
+        if not is_image(head):
+            if isinstance(file, io.BytesIO) and head.isascii():
+                image = _from_base64(file.getvalue().decode("ascii", "ignore"))
+                if image:
+                    return _from_file(io.BytesIO(image))
+            raise ImageError("The file is not an image in a format that can be read (JPEG, PNG, WebP, …).") from error
         file.seek(0)
         content = file.read(MAX_BYTES + 1)
         for other in mended(content) if len(content) <= MAX_BYTES else ():
@@ -198,10 +204,6 @@ def _from_file(file: BinaryIO) -> Image.Image:
                 return _decoded(io.BytesIO(other), maybe_cut=not content.rstrip(b"\0").endswith(JPEG_END))
             except Exception:  # as above
                 continue
-        if not is_image(head):
-            if image := _from_base64(content.decode("ascii", "ignore")) if isinstance(file, io.BytesIO) else None:
-                return _from_file(io.BytesIO(image))
-            raise ImageError("The file is not an image in a format that can be read (JPEG, PNG, WebP, …).") from error
         if is_heic(head) and isinstance(error, UnidentifiedImageError):
             raise ImageError("The image is HEIC, which takes one more package: pip install pillow-heif") from error
         raise _damaged(error) from error
