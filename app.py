@@ -32,9 +32,6 @@ except ImportError:
 import torch
 
 from fer_model import cli
-from fer_model.demo.page import build_page
-from fer_model.demo.theme import CSS, JS, theme
-from fer_model.demo.versions import Versions
 from fer_model.errors import ModelError
 from fer_model.machine import share_arenas
 
@@ -80,8 +77,47 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def check_surroundings(args: argparse.Namespace) -> None:
+    """Refuse what Gradio would stumble over while it is imported or starts.
+
+    Raises:
+        ModelError: a port, a proxy or the temporary folder cannot be used.
+    """
+    import httpx
+
+    for what, port in (("--port", args.port), ("GRADIO_SERVER_PORT", os.environ.get("GRADIO_SERVER_PORT"))):
+        if port is not None and not (str(port).isdecimal() and 0 < int(port) < 65536):
+            raise ModelError(
+                f"{what} is {port!r}, and a port is a number from 1 to 65535; choose another --host or --port."
+            )
+    # Gradio asks its own address whether it is there, and a proxy would not know
+    own = ("127.0.0.1", "localhost", "::1", *([args.host] if args.host else []))
+    os.environ["NO_PROXY"] = ",".join(filter(None, (os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), *own)))
+    os.environ["no_proxy"] = os.environ["NO_PROXY"]
+    try:
+        httpx.Client().close()
+    except (ImportError, ValueError, httpx.InvalidURL) as error:
+        raise ModelError(
+            f"The proxy in the environment cannot be used ({error}); correct or unset HTTP_PROXY, "
+            "HTTPS_PROXY and ALL_PROXY."
+        ) from error
+    try:
+        folder = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir())
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ModelError(
+            f"No uploads can be kept for a moment ({error}); set GRADIO_TEMP_DIR or TMPDIR to a "
+            "folder that can be written."
+        ) from error
+
+
 def main(args: argparse.Namespace) -> None:
-    cli.require_folders(Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()))
+    check_surroundings(args)
+    from fer_model.demo.page import build_page
+    from fer_model.demo.theme import CSS, JS, theme
+    from fer_model.demo.versions import Versions
+
     share_arenas()
     # One thread a picture, and as many pictures as cores: see results/demo.json for what else was measured. Threads
     # that wait for each other also suffer most where a core is shared with other programs.

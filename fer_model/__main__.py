@@ -31,7 +31,11 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--whole-picture", action="store_true", help="take each image as a face; search none")
     parser.add_argument(
-        "--every", type=float, default=0.0, metavar="SECONDS", help="between frames of a video (default: every frame)"
+        "--every",
+        type=cli.seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="between frames of a video (default: every frame)",
     )
     parser.add_argument("--views", choices=list(VIEWS), default="plain", help="average over several views of a face")
 

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import io
 import logging
 import os
 import shlex
@@ -192,6 +193,11 @@ def share(text: str) -> float:
     return value
 
 
+def seconds(text: str) -> float:
+    """A number of seconds from 0 on, and not infinite."""
+    return 0.0 if text.strip() in ("0", "0.0") else positive_float(text)
+
+
 def share_or_none(text: str) -> float:
     """A number from 0 to 1."""
     return 0.0 if text.strip() in ("0", "0.0") else share(text)
@@ -205,9 +211,25 @@ def _version(text: str) -> str:
 
 
 def run(name: str, main: Callable[[], object], if_interrupted: str = "interrupted") -> None:
-    """Run a script. A `FERError`, a full disk or a place that may not be written is one sentence, and exit status 2."""
+    """Run a script. A `FERError`, a full disk or a place that may not be written is one sentence, and exit status 2.
+
+    Where nobody reads what is printed any more (`… | head -1`), it ends with 141, as programs do that a signal ends.
+    """
+    # what is closed (`>&-`) takes nothing
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may know fewer letters than names have
     try:
-        main()
+        try:
+            main()
+        finally:  # argparse's help ends with SystemExit
+            sys.stdout.flush()
+    except BrokenPipeError:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # Python would flush it once more, and complain
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        sys.exit(141)
     except FERError as error:
         rank = os.environ.get("LOCAL_RANK", "0")
         # the processes of one machine fail alike, so one of them prints

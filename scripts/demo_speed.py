@@ -27,6 +27,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import torch
+from tqdm import tqdm
+
 from demo_clients import (
     HEIGHT,
     VIDEO_RATE,
@@ -40,8 +42,6 @@ from demo_clients import (
     latency,
     write_mp4,
 )
-from tqdm import tqdm
-
 from fer_model import cli
 from fer_model.demo.versions import Versions
 from fer_model.machine import environment

@@ -1,6 +1,8 @@
 """Faults on purpose: each command makes many of one kind, and counts what comes out.
 
     python scripts/survive.py kill               # kill -9 in a training, then --resume; joins results/survival.json
+    python scripts/survive.py images --minutes 30    # odd images, then a fuzzer's
+    python scripts/survive.py models             # weights and configs that are none
 
 Nothing outside temporary folders is changed but the results file. Other commands' figures in it stay.
 """
@@ -38,7 +40,50 @@ def _kill(args: argparse.Namespace) -> dict:
     return kill_at_random(args.count, args.seed)
 
 
-COMMANDS = ((_kill, _kill_arguments, ("count", "seed")),)
+def _images_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--minutes", type=cli.positive_float, default=1.0, metavar="M", help="of fuzzing (default: %(default)s)"
+    )
+    parser.add_argument("--write-expected", action="store_true", help="take today's outcomes of the corpus as expected")
+
+
+def _images(args: argparse.Namespace) -> dict:
+    """Pass odd image files through the pipeline, then what a coverage-guided fuzzer (atheris) makes of them.
+
+    Each must end in an answer or in a sentence. The corpus, scripts/survival/corpus.py, has its expected outcomes in
+    corpus.json beside it. No input may take more than 20 seconds, and memory may not grow.
+    """
+    from survival.images import survive
+
+    return survive(args.minutes, args.write_expected)
+
+
+def _models_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--examples",
+        type=cli.positive,
+        default=300,
+        metavar="N",
+        help="fuzzed ones of each kind (default: %(default)s)",
+    )
+
+
+def _models(args: argparse.Namespace) -> dict:
+    """Load models that are tampered with, cut, enormous, foreign or misplaced, then those that hypothesis makes.
+
+    Each must end in a model that answers or in a sentence, without a pickle, without code of theirs, and without more
+    memory than a model of ours takes.
+    """
+    from survival.models import survive
+
+    return survive(args.examples)
+
+
+COMMANDS = (
+    (_kill, _kill_arguments, ("count", "seed")),
+    (_images, _images_arguments, ("minutes",)),
+    (_models, _models_arguments, ("examples",)),
+)
 """For each command its function, its arguments, and those of them that repeat it. The function returns counts."""
 
 

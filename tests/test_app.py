@@ -1,5 +1,6 @@
 """The demo's command line."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -66,3 +67,36 @@ def test_without_any_model_the_error_names_the_fix(tmp_path, monkeypatch):
     monkeypatch.delenv("FER_MODEL", raising=False)
     with pytest.raises(ModelError, match=r"no weights under .*--model .*FER_MODEL"):
         default_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--workers", "0"), ("--threads", "0"), ("--workers", "-1"), ("--threads", "many")]
+)
+def test_numbers_of_workers_and_threads_that_cannot_be_are_refused(capsys, option, value):
+    with pytest.raises(SystemExit):
+        demo.parse_args([option, value])
+    assert "whole number above 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("ALL_PROXY", "socks9://x", "proxy"),
+        ("GRADIO_SERVER_PORT", "abc", "GRADIO_SERVER_PORT"),
+        ("GRADIO_SERVER_PORT", "70000", "GRADIO_SERVER_PORT"),
+        ("GRADIO_TEMP_DIR", "/proc/nowhere", "GRADIO_TEMP_DIR or TMPDIR"),
+    ],
+)
+def test_what_gradio_would_stumble_over_is_said_before_anything_starts(monkeypatch, name, value, said):
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ModelError, match=said):
+        demo.check_surroundings(demo.parse_args([]))
+
+
+def test_a_proxy_is_not_asked_for_the_demo_itself(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "example.com")
+    monkeypatch.setenv("no_proxy", "example.com")
+    demo.check_surroundings(demo.parse_args(["--host", "192.168.0.7"]))
+    assert {"example.com", "127.0.0.1", "localhost", "192.168.0.7"} <= set(os.environ["NO_PROXY"].split(","))

@@ -12,7 +12,7 @@ import pytest
 from helpers import ROOT
 
 LEVELS = (
-    {"labels", "errors", "configs", "images", "machine", "records", "runs"},
+    {"labels", "errors", "configs", "images", "machine", "mending", "records", "runs"},
     {"hub"},
     {"model"},
     {"inference", "data"},

@@ -6,6 +6,7 @@ image's votes reach a training image, not even a copy of it.
 """
 
 import hashlib
+import io
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,9 +17,12 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from fer_model.data.duplicates import blank
+from fer_model.errors import DataError
 from fer_model.labels import EMOTIONS_WITH_NEUTRAL
 
 VOTES_FILE = Path(__file__).resolve().parents[1] / "vendor" / "ferplus" / "votes.npz"
+
+_VENDORED, VOTES_SHA256 = VOTES_FILE, "ee7c447d415bd35cc7159a9e796536e35402e6a31d296dd139f5e5169ed943ba"
 
 ANSWERS = (*EMOTIONS_WITH_NEUTRAL, "contempt", "unknown", "not a face")
 """What people could say. The first seven have the index of their class."""
@@ -92,8 +96,15 @@ def _signs(keys: np.ndarray) -> Tensor:
 
 @cache
 def _table(file: Path, split: str) -> tuple[np.ndarray, Tensor]:
-    """Hashes uint8 (H, 18), none twice, and their votes int64 (H, 10)."""
-    with np.load(file) as arrays:
+    """Hashes uint8 (H, 18), none twice, and their votes int64 (H, 10).
+
+    Raises:
+        DataError: the vendored file is missing or not the one this code was tested with.
+    """
+    content = file.read_bytes() if file.is_file() else b""
+    if file == _VENDORED and hashlib.sha256(content).hexdigest() != VOTES_SHA256:
+        raise DataError(f"FER+'s votes, {file}, are missing or damaged; install the package anew.")
+    with np.load(io.BytesIO(content)) as arrays:
         return arrays[f"{split}_hashes"], torch.from_numpy(arrays[f"{split}_votes"].astype(np.int64))
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from fer_model.demo.gpu import Network
 from fer_model.errors import ImageError
 from fer_model.inference import annotate, bulk
+from fer_model.inference.files.archives import zipped_images
+from fer_model.inference.files.find import is_archive
 
 MAX_SECONDS = 60
 """Of a video; the rest is left out, and the page says so."""
@@ -77,17 +79,17 @@ class Jobs:
 
 def how_many(paths: Iterable[Path]) -> int:
     """Pictures, counting those in archives."""
-    return sum(bulk.count(path) if path.suffix.lower() in bulk.ARCHIVES else 1 for path in paths)
+    return sum(bulk.count(path) if is_archive(path) else 1 for path in paths)
 
 
 def _named(paths: Iterable[Path]) -> Iterator[tuple[str, bulk.Item]]:
     """The pictures and those in archives, each with the name that its visitor knows it by."""
     for path in paths:
-        if path.suffix.lower() not in bulk.ARCHIVES:
+        if not is_archive(path):
             yield path.name, bulk.Item(path, path)  # a video, too: it turns out to be no picture
             continue
         try:
-            for item in bulk.zipped_images(path):
+            for item in zipped_images(path):
                 yield item.file.relative_to(path.parent).as_posix(), item
         except ImageError as error:
             yield path.name, bulk.Item(path, b"", problem=str(error))

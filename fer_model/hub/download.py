@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import reprlib
 from pathlib import Path
 
 from huggingface_hub import HfApi, hf_hub_download, hf_hub_url
@@ -23,13 +24,13 @@ def fetch(source: str, filename: str, download: dict) -> Path:
     Raises:
         ModelError: the file is missing, cannot be downloaded, or is damaged.
     """
-    if Path(source).is_dir():
+    if os.path.isdir(source):
         path = Path(source) / filename
         if not path.is_file():
             raise ModelError(_missing(source, filename, [p.name for p in Path(source).iterdir()]))
         return path
     if source.startswith((".", "/", "~")) or source.count("/") != 1:
-        raise ModelError(f"There is no folder {source!r}, and a Hub id has the form user/name.")
+        raise ModelError(f"There is no folder {reprlib.repr(source)}, and a Hub id has the form user/name.")
     try:
         path = Path(hf_hub_download(source, filename, **download))
     except Exception as error:  # see hub/errors
@@ -89,4 +90,5 @@ def _missing(source: str, filename: str, found: list[str]) -> str:
     message = f"{source} has no {filename}"
     if filename == WEIGHTS_FILE and any(name.endswith((".bin", ".pt", ".pth", ".pkl", ".ckpt")) for name in found):
         return message + ". Pickled weights can run code and are refused; save them as safetensors."
-    return message + (f" (found: {', '.join(sorted(found))})." if found else ".")
+    more = f" and {len(found) - 20:,} more" if len(found) > 20 else ""
+    return message + (f" (found: {', '.join(sorted(found)[:20])}{more})." if found else ".")

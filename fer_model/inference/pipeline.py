@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from fer_model.errors import ModelError
 from fer_model.images import ImageSource, open_image
 from fer_model.inference.detector import SMALL_IMAGE, Box, crop_face, shared_detector
 from fer_model.inference.guards import look
 from fer_model.labels import LABEL2ID
-from fer_model.model.engine import Engine
+from fer_model.model.engine import Engine, moved, placed
 from fer_model.model.network import FERModel
 from fer_model.model.preprocess import preprocess, to_face
 from fer_model.model.tta import VIEWS, logits_over_views
@@ -130,18 +131,24 @@ class Result:
 class FERPipeline:
     """Face detection, cropping, classification and heat maps. Holds no state between calls; threads may share it.
 
+    It can be sent to other processes. A forked one works with one thread, and cannot use its parent's GPU.
+
     Args:
-        model: a trained network; it is put into evaluation mode and onto `device`.
+        model: a trained network; it is put into evaluation mode, float32 and onto `device`.
         device: where the network runs; the GPU if there is one.
         views: "plain", or the average over "flip" or "ten-crop", at two and ten times the cost (see `model.tta`).
+
+    Raises:
+        ModelError: the device is not there, or cannot hold the model.
+        TypeError: `model` is no `FERModel`.
+        ValueError: there are no such views.
     """
 
     def __init__(self, model: FERModel, device: str | torch.device | None = None, views: str = "plain"):
         if views not in VIEWS:
             raise ValueError(f"There are no views {views!r}; choose {', '.join(VIEWS)}.")
         self.views = views
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.model = model.eval().to(self.device)
+        self.model, self.device = placed(model, device)
         self._engine = Engine(self.model)
 
     @classmethod
@@ -221,13 +228,15 @@ class FERPipeline:
         """uint8 (N, 1, 48, 48) -> logits (N, classes) and, if asked for, heat maps (N, classes, S, S)."""
         answers, maps = [], []
         for part in pixels.split(_FACES_AT_ONCE):
-            part = part.to(self.device)
+            part = moved(part, self.device)
             if heat_maps:
                 logits, some_maps = self._engine.explain(preprocess(part, self.model.input_size))
                 maps.append(some_maps.cpu())
             if self.views != "plain" or not heat_maps:  # `explain` has given the plain view's logits
                 logits = logits_over_views(self._engine, part, self.model.input_size, self.views)
             answers.append(logits.cpu())
+        if not all(part.isfinite().all() for part in answers):  # no class would be the most probable
+            raise ModelError("The model's answer is no number: its weights are damaged, or were never trained.")
         return torch.cat(answers), torch.cat(maps).numpy() if heat_maps else None
 
 

@@ -5,6 +5,7 @@ Same answers: logits and heat maps differ by less than 1e-3 (tests/model/test_en
 
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fer_model.errors import ModelError
 from fer_model.model.export import for_engine
 from fer_model.model.folded import Folded
 from fer_model.model.gradcam import explain, shown_method
@@ -31,7 +33,7 @@ def has_onnx_runtime() -> bool:
 class Session:
     """An ONNX file in ONNX Runtime, on the CPU, with as many threads as PyTorch has. Threads may share it.
 
-    It is loaded when it is first run, and again in a process that was forked since.
+    It is loaded when it is first run, and again in a process that was forked since or that it was sent to.
 
     Args:
         content: gives the file's bytes.
@@ -39,8 +41,14 @@ class Session:
 
     def __init__(self, content: Callable[[], bytes]):
         self._content = content
-        self._loading = threading.Lock()
-        self._loaded: tuple[int, Any] = (0, None)  # in which process, and what
+        self._forget()
+        _sessions.add(self)
+
+    def __reduce__(self) -> tuple:
+        return Session, (self._content,)
+
+    def _forget(self) -> None:
+        self._loading, self._loaded = threading.Lock(), None
 
     def run(self, array: np.ndarray) -> list[np.ndarray]:
         """The only input -> all outputs, in their order."""
@@ -49,8 +57,7 @@ class Session:
 
     def _session(self) -> Any:
         with self._loading:
-            process, session = self._loaded
-            if process != os.getpid():
+            if self._loaded is None:
                 import onnxruntime
 
                 options = onnxruntime.SessionOptions()
@@ -58,9 +65,67 @@ class Session:
                 # threads that wait for work would take the cores from other requests
                 options.add_session_config_entry("session.intra_op.allow_spinning", "0")
                 options.log_severity_level = 3  # errors; it warns of what it removes from a graph
-                session = onnxruntime.InferenceSession(self._content(), options, providers=["CPUExecutionProvider"])
-                self._loaded = os.getpid(), session
-            return session
+                self._loaded = onnxruntime.InferenceSession(
+                    self._content(), options, providers=["CPUExecutionProvider"]
+                )
+            return self._loaded
+
+
+_sessions: "weakref.WeakSet[Session]" = weakref.WeakSet()
+_of_parents: list[Any] = []
+
+
+def _settle_after_fork() -> None:
+    """Make what was copied work in a forked process. No threads are copied, and whoever asks them waits for ever.
+
+    PyTorch gets one thread, as in a DataLoader's workers. Sessions are loaded anew. Those of the parent are kept for
+    good, for to delete one is to wait for its threads.
+    """
+    for session in _sessions:
+        torch.set_num_threads(1)
+        _of_parents.append(session._loaded)
+        session._forget()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_settle_after_fork)
+
+
+def placed(model: FERModel, device: str | torch.device | None) -> tuple[FERModel, torch.device]:
+    """The model in evaluation mode, in float32, on a device, by default the GPU if there is one.
+
+    Raises:
+        ModelError: the device is not there, or cannot hold the model.
+        TypeError: `model` is no `FERModel`.
+    """
+    if not isinstance(model, FERModel):
+        raise TypeError(
+            f"A {type(model).__name__} is no FERModel; use FERPipeline.from_pretrained for a folder or Hub id, and "
+            "what a wrapper holds (`.module`, `._orig_mod`)."
+        )
+    try:
+        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        return model.eval().to(where, torch.float32), where
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch's own kinds, by device
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"The model cannot be put onto the device {str(device)!r} ({reason}).") from error
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on a device.
+
+    Raises:
+        ModelError: this process was forked from one that has used the GPU.
+    """
+    try:
+        return tensor.to(device)
+    except RuntimeError as error:
+        if "forked" not in str(error):
+            raise
+        raise ModelError(
+            "A forked process cannot use the GPU of its parent; start it with multiprocessing's method spawn, or make "
+            "the pipeline in it."
+        ) from error
 
 
 class Engine:

@@ -3,6 +3,7 @@
 `python -m fer_model export` writes such files; `engine` runs them inside the pipeline.
 """
 
+import io
 import json
 import tempfile
 import threading
@@ -75,26 +76,26 @@ def for_engine(model: FERModel, heat_maps: bool) -> bytes:
 def _onnx(module: nn.Module, size: int, outputs: list[str]) -> bytes:
     """A module of images float32 (batch, 3, size, size) as an ONNX file, for any batch."""
     with (
-        tempfile.TemporaryDirectory() as folder,
         _exporting,
         warnings.catch_warnings(),
         torch.inference_mode(False),
         torch.no_grad(),
+        torch.autocast("cpu", enabled=False),
     ):
-        file = Path(folder) / "model.onnx"
+        file = io.BytesIO()  # not every machine has a temporary folder
         # the newer exporter takes 3 to 11 s for these networks, this one less than 1: a first answer waits for it
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         torch.onnx.export(
             module.eval(),
-            (torch.zeros(2, 3, size, size),),
-            file,
+            (torch.zeros(2, 3, size, size, dtype=torch.float32, device="cpu"),),
+            file,  # type: ignore[arg-type]  # the older exporter writes to memory, too
             input_names=[INPUT],
             output_names=outputs,
             dynamic_axes={name: {0: "batch"} for name in (INPUT, *outputs)},
             opset_version=OPSET,
             dynamo=False,
         )
-        return file.read_bytes()
+        return file.getvalue()
 
 
 def half(content: bytes) -> bytes:

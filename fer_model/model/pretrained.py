@@ -1,13 +1,14 @@
 """A network in folders and on the Hub: config.json, strict loading, saving, pushing."""
 
 import json
+import reprlib
 import tempfile
 from pathlib import Path
 from typing import Self
 
 from huggingface_hub import HfApi, ModelCard, PyTorchModelHubMixin
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fer_model.configs import CONFIGS, DATA_SIZE, PIXEL_MEAN, PIXEL_STD
@@ -17,6 +18,14 @@ from fer_model.hub.download import fetch, hub_card, hub_wheel
 from fer_model.hub.merge import merged
 from fer_model.labels import COUNTS, EMOTIONS, class_names
 from fer_model.runs import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+
+_LARGEST_CONFIG = 1_000_000  # bytes; ours have less than a thousand
+
+_CALIBRATION = {"temperature": (0.01, 100.0), "unsure_below": (0.0, 1.0), "crowd_temperature": (0.01, 100.0)}
+"""The values that a config's may have."""
+
+_FLOATS = ("F16", "BF16", "F32", "F64")
+"""Kinds of numbers that weights may have, as safetensors call them."""
 
 
 class Pretrained(nn.Module, PyTorchModelHubMixin):
@@ -149,15 +158,8 @@ class Pretrained(nn.Module, PyTorchModelHubMixin):
         }
         config = _read_config(fetch(source, CONFIG_FILE, download), source)
         weights_path = fetch(source, WEIGHTS_FILE, download)
-        try:
-            weights = load_file(weights_path)
-        except (SafetensorError, OSError) as error:
-            raise ModelError(
-                f"{source}: {WEIGHTS_FILE} is not a whole safetensors file ({error}); save or upload it again."
-            ) from error
         model = cls(version=config["version"], classes=len(config["id2label"]))
-        _check_weights(model, weights, source)
-        model.load_state_dict(weights)
+        model.load_state_dict(_read_weights(weights_path, model, source))
         model.set_calibration(
             config.get("temperature", 1.0), config.get("unsure_below", 0.5), config.get("crowd_temperature")
         )
@@ -181,16 +183,18 @@ def describe(version: str, names: tuple[str, ...]) -> dict:
 
 def _read_config(path: Path, source: str) -> dict:
     """`config.json` as a dict, once it is known that this code can build what it describes."""
+    if path.stat().st_size > _LARGEST_CONFIG:
+        raise ModelError(f"{source}: config.json has more than {_LARGEST_CONFIG:,} bytes; it is none of this code.")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, enormous numbers, enormous depth
         raise ModelError(f"{source}: config.json is not JSON ({error}).") from error
     if not isinstance(config, dict):
         raise ModelError(f"{source}: config.json must hold an object, not a {type(config).__name__}.")
     version = config.get("version")
     if not isinstance(version, str) or version not in CONFIGS:
         raise ModelError(
-            f"{source}: config.json says version {version!r}; this code knows {', '.join(CONFIGS)}. "
+            f"{source}: config.json says version {reprlib.repr(version)}; this code knows {', '.join(CONFIGS)}. "
             "A newer model needs a newer fer_model."
         )
     names = config.get("id2label")
@@ -199,30 +203,78 @@ def _read_config(path: Path, source: str) -> dict:
         if key not in config:
             raise ModelError(f"{source}: config.json lacks {key!r}; it should be {expected!r}.")
         if type(config[key]) is not type(expected) or config[key] != expected:
-            raise ModelError(f"{source}: config.json has {key} = {config[key]!r}; this code can only use {expected!r}.")
-    ranges = {"temperature": float("inf"), "unsure_below": 1.0, "crowd_temperature": float("inf")}
-    for key, highest in ranges.items():  # older models have none of them
-        value = config.get(key, 1.0)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= highest:
             raise ModelError(
-                f"{source}: config.json has {key} = {value!r}; it must be a number above 0, at most {highest}."
+                f"{source}: config.json has {key} = {_short(config[key])}; this code can only use {expected!r}."
+            )
+    for key, (lowest, highest) in _CALIBRATION.items():  # older models have none of them
+        value = config.get(key, 1.0)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not lowest <= value <= highest:
+            raise ModelError(
+                f"{source}: config.json has {key} = {_short(value)}; it must be a number from {lowest} to {highest}."
             )
     return config
 
 
-def _check_weights(model: Pretrained, weights: dict[str, Tensor], source: str) -> None:
-    """Say in one sentence which tensors do not fit, instead of torch's page of them."""
+def _read_weights(path: Path, model: Pretrained, source: str) -> dict[str, Tensor]:
+    """The weights, once names, shapes and kinds of numbers are known to be the model's: only then are they read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = {_without_wrapper(name): name for name in file.keys()}  # noqa: SIM118  # it is no dict
+            if len(names) < len(file.keys()):
+                raise ModelError(f"{source}: {WEIGHTS_FILE} holds weights twice, with and without a wrapper's prefix.")
+            stored = {key: file.get_slice(name) for key, name in names.items()}
+            _check_weights(
+                model, {key: (tuple(one.get_shape()), one.get_dtype()) for key, one in stored.items()}, source
+            )
+            weights = {key: file.get_tensor(name) for key, name in names.items()}
+    except (SafetensorError, OSError) as error:
+        raise ModelError(
+            f"{source}: {WEIGHTS_FILE} is not a whole safetensors file ({_short(error)}); save or upload it again."
+        ) from error
+    broken = [key for key, weight in weights.items() if not weight.isfinite().all()]
+    broken += [key for key, weight in weights.items() if key.endswith("running_var") and (weight < 0).any()]
+    if broken:
+        raise ModelError(f"{source}: the weights hold NaN, infinity or negative variances in {', '.join(broken[:3])}.")
+    return weights
+
+
+def _without_wrapper(name: str) -> str:
+    """The name of a weight before DistributedDataParallel or torch.compile put their own in front."""
+    while (bare := name.removeprefix("module.").removeprefix("_orig_mod.")) != name:
+        name = bare
+    return name
+
+
+def _check_weights(model: Pretrained, stored: dict[str, tuple[tuple[int, ...], str]], source: str) -> None:
+    """Say in one sentence which tensors do not fit, instead of torch's page of them.
+
+    Args:
+        stored: of each tensor its shape, and the safetensors name of its kind of numbers.
+    """
     expected = model.state_dict()
-    missing = [key for key in expected if key not in weights]
-    unexpected = [key for key in weights if key not in expected]
-    reshaped = [
-        f"{key} is {tuple(weights[key].shape)} and should be {tuple(expected[key].shape)}"
-        for key in expected
-        if key in weights and weights[key].shape != expected[key].shape
-    ]
+    there = [key for key in expected if key in stored]
     problems = [
-        f"{len(keys)} {what} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})"
-        for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
+        f"{len(keys)} {what} ({', '.join(map(_short, keys[:3]))}{', …' if len(keys) > 3 else ''})"
+        for what, keys in (
+            ("missing", [key for key in expected if key not in stored]),
+            ("unexpected", [key for key in stored if key not in expected]),
+            (
+                "of another shape",
+                [
+                    f"{key} is {stored[key][0]} and should be {tuple(expected[key].shape)}"
+                    for key in there
+                    if stored[key][0] != tuple(expected[key].shape)
+                ],
+            ),
+            (
+                "of other numbers",
+                [
+                    f"{key} is {stored[key][1]}"
+                    for key in there
+                    if stored[key][1] not in (_FLOATS if expected[key].is_floating_point() else ("I64",))
+                ],
+            ),
+        )
         if keys
     ]
     if problems:
@@ -230,6 +282,8 @@ def _check_weights(model: Pretrained, weights: dict[str, Tensor], source: str) -
             f"{source}: the weights are not those of version {model.version}: {'; '.join(problems)}. "
             "Take both files from one save_pretrained."
         )
-    broken = [key for key in expected if weights[key].is_floating_point() and not weights[key].isfinite().all()]
-    if broken:
-        raise ModelError(f"{source}: the weights hold NaN or infinity in {', '.join(broken[:3])}.")
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else repr(value) if not isinstance(value, Exception) else str(value)
+    return text if len(text) <= 300 else f"{text[:300]} …"

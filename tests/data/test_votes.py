@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from fer_model.data import votes
+from fer_model.errors import DataError
 from fer_model.labels import EMOTIONS_WITH_NEUTRAL
 from helpers.crowd import stack, votes_for, write_votes
 from helpers.loaded import load
@@ -129,3 +130,13 @@ def test_jpeg_copies_of_fer2013_find_their_votes(fer_dataset):
     again = votes.find_votes(copies([("", face[0].numpy()) for face in images], "JPEG"), "test")
     same = (again.counts == exact.counts).all(dim=1)[exact.counts.sum(dim=1) > 0]
     assert same.float().mean() > 0.99
+
+
+def test_damaged_votes_are_refused(tmp_path, monkeypatch):
+    damaged = bytearray(votes.VOTES_FILE.read_bytes())
+    damaged[-200] ^= 1
+    (tmp_path / "votes.npz").write_bytes(damaged)
+    for name in ("VOTES_FILE", "_VENDORED"):
+        monkeypatch.setattr(votes, name, tmp_path / "votes.npz")
+    with pytest.raises(DataError, match="damaged; install the package anew"):
+        votes.find_votes(torch.zeros(1, 1, 48, 48, dtype=torch.uint8), "train")

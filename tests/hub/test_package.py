@@ -95,8 +95,8 @@ def test_requirements_txt_names_whatever_the_code_imports():
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) else []
-            # `bench` compares with grad-cam, and says that it needs requirements-dev.txt
-            others = {"fer_model", "spaces", "pytorch_grad_cam", *sys.stdlib_module_names}
+            # `bench` compares with grad-cam, and says that it needs requirements-dev.txt; images say so of HEIC
+            others = {"fer_model", "spaces", "pytorch_grad_cam", "pillow_heif", *sys.stdlib_module_names}
             for top in {name.split(".")[0] for name in names} - others:
                 assert {name.lower().replace("_", "-") for name in distributions[top]} & listed, (
                     f"{file.name} imports {top}"

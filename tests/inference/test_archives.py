@@ -17,6 +17,7 @@ from PIL import Image
 from fer_model.__main__ import main
 from fer_model.errors import ImageError
 from fer_model.inference import bulk
+from fer_model.inference.files import archives
 from helpers import EXAMPLES, ROOT
 
 
@@ -108,7 +109,7 @@ def test_a_picture_that_unfolds_to_more_than_is_allowed_never_is_in_memory_whate
     pipeline, tmp_path, caplog, monkeypatch, stated, reason
 ):
     small = as_png()
-    monkeypatch.setattr(bulk, "MAX_IMAGE_BYTES", len(small))
+    monkeypatch.setattr(archives, "MAX_IMAGE_BYTES", len(small))
     archive = zipped(tmp_path / "x.zip", {"bomb.png": bytes(10_000_000), "good.png": small})
     if stated:
         patched(archive, "bomb.png", 24, "<I", stated)

@@ -1,6 +1,11 @@
 """The shell's `predict`: every face of many pictures and videos, one row each."""
 
 import csv
+import logging
+import os
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -12,7 +17,7 @@ from fer_model.inference import bulk, video
 from fer_model.inference.pipeline import FERPipeline
 from fer_model.labels import EMOTIONS
 from fer_model.model.network import FERModel
-from helpers import EXAMPLES
+from helpers import EXAMPLES, ROOT
 from helpers.scripts import python
 
 
@@ -97,3 +102,78 @@ def test_the_table_of_six_classes_has_its_columns_and_that_of_seven_one_more(mod
     assert heads == [six, f"{six},neutral"]
     for row, names in zip(rows, (EMOTIONS, (*EMOTIONS, "neutral")), strict=True):
         assert sum(float(row[name]) for name in names) == pytest.approx(1, abs=1e-5)
+
+
+def named(caplog) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.getMessage().startswith("left out ")]
+
+
+def test_every_file_is_told_by_its_content_or_named_once_with_the_reason(pipeline, video_file, tmp_path, caplog):
+    image = (EXAMPLES / "drawn_anger.png").read_bytes()
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    for name, content in {
+        "a.jpe": image,
+        "a": image,
+        "a.mp4": image,
+        "film.jpg": video_file.read_bytes(),
+        "b.HEIC": b"\0\0\0\x18ftypheic" + bytes(99),
+        "c.HEIC": bytes(99),
+        "notes.txt": b"text",
+        "deep/empty.png": b"",
+    }.items():
+        (tmp_path / "in" / name).write_bytes(content)
+    (tmp_path / "in" / "link").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "in" / "pipe.jpg")
+    with zipfile.ZipFile(tmp_path / "in" / "z.backup", "w") as archive:
+        for name in ("x.jfif", "y.png", "readme", "__MACOSX/._y.png", "__MACOSX/._x.jfif"):
+            archive.writestr(name, image if name[0] in "xy" else b"text")
+    with caplog.at_level(logging.WARNING):
+        rows = list(
+            bulk.rows(pipeline, bulk.items(bulk.find_files([str(tmp_path / "in")]), every=9), whole_picture=True)
+        )
+    assert [Path(row["file"]).name for row in rows] == ["a", "a.jpe", "a.mp4", "film.jpg", "x.jfif", "y.png"]
+    said = [line.removeprefix(f"left out {tmp_path}/in/") for line in named(caplog)]
+    assert sorted(line.split(":")[0] for line in said) == sorted(
+        ["b.HEIC", "c.HEIC", "deep/empty.png", "link", "notes.txt", "pipe.jpg", "z.backup/__MACOSX", "z.backup/readme"]
+    )
+
+
+def test_one_file_that_breaks_everything_costs_its_own_rows_only(pipeline, tmp_path, caplog, monkeypatch):
+    for name in ("a.png", "b.png", "c.png"):
+        (tmp_path / name).write_bytes((EXAMPLES / "drawn_anger.png").read_bytes())
+    search = pipeline.search
+    calls = iter((None, MemoryError("of one image"), None))
+
+    def broken(photo, **options):
+        if error := next(calls):
+            raise error
+        return search(photo, **options)
+
+    monkeypatch.setattr(pipeline, "search", broken)
+    rows = list(bulk.rows(pipeline, bulk.items(bulk.find_files([str(tmp_path)]))))
+    assert [Path(row["file"]).name for row in rows] == ["a.png", "c.png"]
+    assert "MemoryError: of one image" in named(caplog)[0]
+
+
+def test_names_that_are_no_utf8_or_long_or_hold_control_characters_are_rows(model, tmp_path):
+    names = (b"M\xfcller.png", b"a\x1b[31m\n.png", "\u202f\u00e4.png".encode(), b"l" * 251 + b".png")
+    (tmp_path / "in").mkdir()
+    for name in names:
+        (tmp_path / "in" / os.fsdecode(name)).write_bytes((EXAMPLES / "drawn_anger.png").read_bytes())
+    out, maps = tmp_path / "out.csv", tmp_path / "maps"
+    main(["predict", str(tmp_path / "in"), "--model", str(model), "--csv", str(out), "--gradcam", str(maps)])
+    shown = {Path(row["file"]).name for row in table(out)}
+    assert shown == {"M\\xfcller.png", "a\\x1b[31m\\x0a.png", "\u202f\u00e4.png", "l" * 251 + ".png"}
+    assert len(list(maps.iterdir())) == len(names)
+
+
+@pytest.mark.slow
+def test_who_stops_reading_the_table_ends_the_command_without_a_traceback(model, tmp_path):
+    for number in range(6):
+        (tmp_path / f"{number}.png").write_bytes((EXAMPLES / "drawn_anger.png").read_bytes())
+    command = [sys.executable, "-u", "-m", "fer_model", "predict", str(tmp_path), "--model", str(model)]
+    started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert started.stdout.readline().startswith(b"file,")
+    started.stdout.close()
+    assert b"Traceback" not in started.stderr.read()
+    assert started.wait(60) == 141

@@ -1,5 +1,8 @@
 """The whole way from a picture to faces, probabilities and heat maps, with an untrained network."""
 
+import copy
+import multiprocessing
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -9,7 +12,7 @@ import torch
 from PIL import Image
 
 from fer_model import FERModel, FERPipeline
-from fer_model.errors import ImageError
+from fer_model.errors import ImageError, ModelError
 from fer_model.inference import detector
 from fer_model.inference import pipeline as module
 from fer_model.inference.pipeline import Face
@@ -150,3 +153,55 @@ def test_the_sentence_says_whether_the_model_is_sure(two):
 
     assert with_top(0.8, unsure=False).sentence == "The expression looks like fear (80%)."
     assert with_top(0.4, unsure=True).sentence == "The model is unsure: its best guess is fear, at 40%."
+
+
+FORKED: dict[str, FERPipeline] = {}  # what a forked process finds where it was
+
+
+def answer(_) -> dict[str, float]:
+    return FORKED["pipeline"](ASTRONAUT, heat_maps=False).faces[0].probabilities
+
+
+@pytest.mark.slow
+def test_a_pipeline_that_was_used_answers_in_forked_processes():
+    pipeline = FORKED["pipeline"] = FERPipeline(FERModel(version="v1", seed=0), device="cpu")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)  # with one, nothing would wait for threads that a fork has not copied
+    try:
+        before = pipeline(ASTRONAUT, heat_maps=False).faces[0].probabilities
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            answers = pool.map_async(answer, range(3)).get(60)
+    finally:
+        torch.set_num_threads(threads)
+    assert all(one == pytest.approx(before, abs=1e-4) for one in answers)
+
+
+def test_a_pipeline_can_be_sent_to_other_processes(pipeline):
+    expected = pipeline(ASTRONAUT, heat_maps=False).faces[0].probabilities
+    for sent in (pickle.loads(pickle.dumps(pipeline)), copy.deepcopy(pipeline)):
+        assert sent(ASTRONAUT, heat_maps=False).faces[0].probabilities == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("heat_maps", [False, True])
+def test_a_model_of_other_precision_answers_nearly_the_same(pipeline, kind, heat_maps):
+    other = FERPipeline(FERModel(version="v1", seed=0).to(kind), device="cpu")
+    face, expected = (one(ASTRONAUT, heat_maps=heat_maps).faces[0] for one in (other, pipeline))
+    assert face.probabilities == pytest.approx(expected.probabilities, abs=0.02)
+
+
+def test_what_cannot_be_a_pipeline_is_refused_when_it_is_made():
+    model = FERModel(version="v1", seed=0)
+    for wrong in ("results/v3/models", torch.nn.DataParallel(model)):
+        with pytest.raises(TypeError, match="from_pretrained.*module"):
+            FERPipeline(wrong)
+    with pytest.raises(ModelError, match="device 'nowhere'"):
+        FERPipeline(model, device="nowhere")
+
+
+def test_a_model_whose_answers_are_no_numbers_is_said_and_not_shown():
+    model = FERModel(version="v1", seed=0)
+    model.classifier[0].weight.data *= 1e38
+    model.classifier[3].weight.data *= 1e38
+    with pytest.raises(ModelError, match="no number"):
+        FERPipeline(model, device="cpu")(ASTRONAUT)

@@ -1,5 +1,6 @@
 """Frames of a video with their times, one in memory at a time."""
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -14,25 +15,12 @@ def test_every_frame_of_a_video_comes_unless_asked_otherwise(video_file):
 
 def test_a_video_is_read_as_it_is_asked_for(video_file, monkeypatch):
     """However long it is, one frame is in memory."""
-    grabbed = []
-
-    class Counting:
-        def __init__(self, path):
-            self._video = opened(path)
-
-        def grab(self):
-            grabbed.append(1)
-            return self._video.grab()
-
-        def __getattr__(self, name):
-            return getattr(self._video, name)
-
-    opened = cv2.VideoCapture
-    monkeypatch.setattr(video.cv2, "VideoCapture", Counting)
+    converted = []
+    monkeypatch.setattr(video, "_upright", lambda frame, turn: converted.append(frame.pts))
     frames = video.frames(video_file, 0)
     next(frames)
     next(frames)
-    assert len(grabbed) == 2
+    assert len(converted) == 2
 
 
 def test_the_frames_are_red_green_blue(tmp_path):
@@ -53,3 +41,68 @@ def test_a_video_of_frames_too_large_to_be_read_is_refused_before_one_is_decoded
 @pytest.mark.parametrize("every", [0.0, 0.05, 0.1, 0.15, 0.25, 0.3, 0.5, 0.7, 1.9, 2.0, 60.0])
 def test_a_video_s_frames_are_counted_as_they_come(video_file, every):
     assert video.count(video_file, every) == len(list(video.frames(video_file, every)))
+
+
+def written(path, codec: str = "mpeg4", change=lambda stream: None):
+    """Three frames whose upper left quarter is red."""
+    frame = np.zeros((64, 96, 3), np.uint8)
+    frame[:32, :48] = (255, 0, 0)
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream(codec, rate=10)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        change(stream)
+        for _ in range(3):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        file.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("degrees", "mirrored", "size", "red"),
+    [
+        (0, False, (64, 96), (5, 5)),
+        (90, False, (96, 64), (-5, 5)),
+        (180, False, (64, 96), (-5, -5)),
+        (270, False, (96, 64), (5, -5)),
+        (0, True, (64, 96), (5, -5)),
+        (90, True, (96, 64), (-5, -5)),
+    ],
+)
+def test_frames_are_turned_and_mirrored_as_the_phone_says(tmp_path, degrees, mirrored, size, red):
+    if not hasattr(av.VideoStream, "set_display_rotation"):
+        pytest.skip("PyAV writes rotated videos from 18 on; it reads them from 15 on")
+    file = written(tmp_path / "a.mp4", change=lambda stream: stream.set_display_rotation(degrees, mirrored))
+    for _, frame in video.frames(file, 0):
+        assert frame.shape[:2] == size
+        assert [(y, x) for y in (5, -5) for x in (5, -5) if frame[y, x, 0] > 128] == [red]
+
+
+@pytest.mark.parametrize("codec", ["libsvtav1", "libx264", "libvpx-vp9", "mpeg4"])
+def test_whatever_pyav_reads_is_read_under_any_name(tmp_path, codec):
+    file = written(tmp_path / "a.mkv", codec).rename(tmp_path / "no%03d name\udcff.jpg")
+    assert video.is_video(file)
+    assert len(list(video.frames(file, 0))) == video.count(file, 0) == 3
+
+
+def test_a_list_that_names_other_files_is_no_video(tmp_path):
+    inside = written(tmp_path / "a.ts")
+    for name, text in {
+        "a.m3u8": f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{inside}\n#EXT-X-ENDLIST\n",
+        "a.txt": f"ffconcat version 1.0\nfile {inside}\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+        assert not video.is_video(tmp_path / name)
+
+
+def test_a_damaged_part_of_a_video_does_not_end_it(tmp_path):
+    content = bytearray(written(tmp_path / "a.avi").read_bytes())
+    at = content.index(b"00dc") + 8
+    content[at : at + 20] = b"\xff" * 20
+    (tmp_path / "a.avi").write_bytes(content)
+    assert 1 <= len(list(video.frames(tmp_path / "a.avi", 0))) <= 3
+
+
+@pytest.mark.parametrize("every", [-1, float("nan"), float("inf")])
+def test_a_time_between_frames_that_is_none_is_refused(video_file, every):
+    with pytest.raises(ValueError, match="every"):
+        next(video.frames(video_file, every))

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from fer_model.errors import ModelError
 from fer_model.labels import EMOTIONS
 from fer_model.model.network import FERModel
+from survival.models import Trial, cases, fuzz_configs, fuzz_weights
 
 
 @pytest.fixture
@@ -136,6 +137,28 @@ def test_a_folder_that_is_not_there_is_said_so(source):
 def test_a_folder_without_a_config_is_said_so(tmp_path):
     with pytest.raises(ModelError, match=r"has no config\.json"):
         FERModel.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_the_prefix_of_a_wrapper_is_taken_off(saved, images, prefix):
+    file = saved[1] / "model.safetensors"
+    save_file({prefix + key: weight for key, weight in load_file(file).items()}, file)
+    assert torch.equal(FERModel.from_pretrained(saved[1])(images), saved[0](images))
+
+
+def test_models_that_are_none_come_out_as_the_table_says(tmp_path):
+    """Every fifth of them; `python scripts/survive.py models` tries them all, and hypothesis's."""
+    trial = Trial(tmp_path)
+    wrong = [name for name, expected, change in list(cases())[::5] if trial.outcome(change) != expected]
+    assert not wrong
+    assert not trial.faults
+
+
+def test_what_hypothesis_makes_of_a_config_and_of_weights_is_a_model_or_a_sentence(tmp_path):
+    trial = Trial(tmp_path)
+    fuzz_configs(trial, 10)
+    fuzz_weights(trial, 10)
+    assert not trial.faults
 
 
 @pytest.fixture

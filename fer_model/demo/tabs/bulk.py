@@ -15,7 +15,8 @@ from fer_model.demo.guard import for_visitors, path_of
 from fer_model.demo.jobs import MAX_PICTURES, MAX_SECONDS, Jobs, how_many
 from fer_model.demo.privacy import KEEP_SECONDS, forget
 from fer_model.errors import ImageError
-from fer_model.inference import bulk, video
+from fer_model.inference import video
+from fer_model.inference.files.find import ARCHIVES
 
 SAY_EVERY = 1.0
 """Seconds between two progress messages. Only at these can Cancel, or leaving the page, end the work."""
@@ -160,7 +161,7 @@ def _pictures_part(tab: Bulk) -> None:
     )
     with gr.Row():
         with gr.Column(scale=2, min_width=300):
-            kinds = ["image", *bulk.ARCHIVES]
+            kinds = ["image", *ARCHIVES]
             files = gr.File(
                 file_count="multiple", file_types=kinds, label="Pictures or a zip", height=160, elem_id="pictures"
             )

@@ -1,0 +1,85 @@
+"""Odd image files, and bytes that a fuzzer makes of them, through the pipeline: an answer or a sentence each."""
+
+import json
+import logging
+import re
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections import Counter
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from fer_model.errors import FERError
+from fer_model.inference.pipeline import FERPipeline
+from fer_model.model.network import FERModel
+from survival.corpus import corpus
+
+EXPECTED = Path(__file__).with_name("corpus.json")
+"""For each outcome the names of its files."""
+
+LIMIT = 20
+"""Seconds that one input may take."""
+
+
+def outcome(pipeline: FERPipeline, content: bytes) -> str:
+    """ "an answer", or the sentence without what differs from one version of Pillow to the next."""
+    try:
+        pipeline(content, heat_maps=False)
+    except FERError as error:
+        return re.sub(r" \(.*\)|\d[\d,]*", lambda found: "" if found[0][0] == " " else "N", str(error))
+    return "an answer"
+
+
+def survive(minutes: float, write_expected: bool = False) -> dict:
+    """All of the corpus, then a fuzzer for so many minutes.
+
+    Args:
+        write_expected: take what the corpus gives as what is expected from now on.
+    """
+    warnings.simplefilter("ignore")  # Pillow warns of much that it finds
+    logging.disable(logging.WARNING)
+    pipeline = FERPipeline(FERModel(version="v1", seed=0), device="cpu")
+    found: dict[str, list[str]] = {}
+    for name, content in tqdm(list(corpus()), desc="corpus", unit="file"):
+        found.setdefault(outcome(pipeline, content), []).append(name)
+    if write_expected:
+        EXPECTED.write_text(json.dumps(found, indent=0) + "\n", encoding="utf-8")
+    expected = {name: key for key, names in json.loads(EXPECTED.read_text(encoding="utf-8")).items() for name in names}
+    names = [name for names in found.values() for name in names]
+    others = [name for key, names in found.items() for name in names if expected.get(name) != key]
+    return {
+        "corpus": {
+            "files": len(names),
+            "as expected": len(names) - len(others),
+            "not as expected": others,
+            "outcomes": dict(Counter({key: len(names) for key, names in found.items()}).most_common()),
+        },
+        "fuzzing": fuzz(minutes),
+    }
+
+
+def fuzz(minutes: float) -> dict:
+    """atheris in a process of its own, which it never leaves."""
+    with tempfile.TemporaryDirectory() as folder:
+        seeds, counts = Path(folder) / "seeds", Path(folder) / "counts.json"
+        seeds.mkdir()
+        for number, (_, content) in enumerate(corpus()):
+            if len(content) < 20_000:
+                (seeds / str(number)).write_bytes(content)
+        options = [
+            f"-max_total_time={round(minutes * 60)}",
+            f"-timeout={LIMIT}",
+            "-rss_limit_mb=4000",
+            "-max_len=20000",
+        ]
+        options += [f"-artifact_prefix={folder}/", "-print_final_stats=1", "-seed=1", str(seeds)]
+        command = [sys.executable, str(Path(__file__).with_name("fuzz_images.py")), str(counts), *options]
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace")
+        result = json.loads(counts.read_text(encoding="utf-8")) if counts.is_file() else {}
+        hangs = [path.name for path in Path(folder).glob("*-*") if path.name.startswith(("timeout", "oom", "crash"))]
+        if done.returncode or not result:
+            result["said"] = done.stderr.splitlines()[-5:]
+    return {"minutes": minutes, "limit_seconds": LIMIT, **result, "ended by": hangs, "status": done.returncode}
