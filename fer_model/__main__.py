@@ -21,6 +21,8 @@ from fer_model.runs import RESULTS, Run, default_model
 
 # predict
 
+SMALL_FACES = {"auto": None, "always": True, "never": False}
+
 
 def _predict_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", metavar="PATH", help="images, videos, zips, folders or quoted globs")
@@ -30,6 +32,12 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", metavar="PATH_OR_ID", help="folder or Hub id (default: the newest under results/, else FER_MODEL)"
     )
     parser.add_argument("--whole-picture", action="store_true", help="take each image as a face; search none")
+    parser.add_argument(
+        "--small-faces",
+        choices=SMALL_FACES,
+        default="auto",
+        help="search more closely for faces that are small in their photo; auto: large photos that hint at some",
+    )
     parser.add_argument(
         "--every", type=float, default=0.0, metavar="SECONDS", help="between frames of a video (default: every frame)"
     )
@@ -56,7 +64,8 @@ def _predict(args: argparse.Namespace) -> None:
     if args.csv:  # on the terminal a progress bar would stand between the rows
         found = bulk.with_progress(found, files, args.every)
         args.csv.parent.mkdir(parents=True, exist_ok=True)
-    table = bulk.rows(pipeline, found, whole_picture=args.whole_picture, maps=args.gradcam)
+    small_faces = SMALL_FACES[args.small_faces]
+    table = bulk.rows(pipeline, found, whole_picture=args.whole_picture, small_faces=small_faces, maps=args.gradcam)
     with args.csv.open("w", newline="", encoding="utf-8") if args.csv else contextlib.nullcontext(sys.stdout) as file:
         count = bulk.write_table(file, table, pipeline.model.class_names)
     if not count:

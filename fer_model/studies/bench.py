@@ -15,7 +15,8 @@ from tqdm.auto import tqdm
 
 from fer_model.data.dataset import FERData
 from fer_model.images import open_image
-from fer_model.inference.detector import FaceDetector, crop_face
+from fer_model.inference.crop import crop_face
+from fer_model.inference.detector import FaceDetector
 from fer_model.inference.pipeline import FERPipeline
 from fer_model.model import export
 from fer_model.model.engine import Engine, Session
