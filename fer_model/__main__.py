@@ -11,7 +11,9 @@ import argparse
 import contextlib
 import inspect
 import logging
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from fer_model import cli, research
@@ -26,7 +28,7 @@ SMALL_FACES = {"auto": None, "always": True, "never": False}
 
 def _predict_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", metavar="PATH", help="images, videos, zips, folders or quoted globs")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="where the table goes (default: the terminal)")
+    parser.add_argument("--csv", "--output", type=Path, metavar="FILE", help="where the table goes (default: terminal)")
     parser.add_argument("--gradcam", type=Path, metavar="DIR", help="also every face with its heat map, as PNG files")
     parser.add_argument(
         "--model", metavar="PATH_OR_ID", help="folder or Hub id (default: the newest under results/, else FER_MODEL)"
@@ -53,11 +55,19 @@ def _predict(args: argparse.Namespace) -> None:
     Columns: file, seconds (videos only), the face's number (largest first; empty where none was found), its box in
     pixels, the detector's score, the answer, whether the model is unsure, and the probability of each class. A file
     that cannot be read is named and left out.
+
+        accelerate launch --num_processes 4 -m fer_model predict photos/ --output table.csv
+
+    This shares the files out over processes, GPUs and machines. A video or an archive stays whole. If it is interrupted
+    or a process dies, the same command goes on. Several machines need a disk in common for the table.
     """
     from fer_model.inference import bulk
     from fer_model.inference.pipeline import FERPipeline
 
     logging.basicConfig(format="%(message)s")
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        _predict_shared(args)
+        return
     files = bulk.find_files(args.paths)
     pipeline = FERPipeline.from_pretrained(args.model or default_model(RESULTS), views=args.views)
     found = bulk.items(files, args.every)
@@ -70,6 +80,38 @@ def _predict(args: argparse.Namespace) -> None:
         count = bulk.write_table(file, table, pipeline.model.class_names)
     if not count:
         raise ImageError("None of these files could be read.")
+
+
+def _predict_shared(args: argparse.Namespace) -> None:
+    """As one of the processes of `accelerate launch`."""
+    import torch
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    from fer_model.inference import bulk
+    from fer_model.inference.pipeline import FERPipeline
+    from fer_model.inference.shared import share_out
+    from fer_model.machine import share_cores
+
+    if not args.csv:
+        raise ImageError("Several processes need a file for their table: --output table.csv.")
+    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available())
+    share_cores(state)
+    files = bulk.find_files(args.paths) if state.is_main_process else []
+    with state.local_main_process_first():  # one of them downloads it
+        pipeline = FERPipeline.from_pretrained(
+            args.model or default_model(RESULTS), device=state.device, views=args.views
+        )
+    settings = {name: getattr(args, name) for name in ("views", "every", "whole_picture", "small_faces")}
+    settings |= {"model": pipeline.model.digest(), "gradcam": str(args.gradcam)}
+
+    def rows_of(number: int, file: Path) -> Iterator[dict]:
+        maps = args.gradcam / f"{number + 1:05d}" if args.gradcam else None
+        found = bulk.items([file], args.every)
+        small_faces = SMALL_FACES[args.small_faces]
+        return bulk.rows(pipeline, found, whole_picture=args.whole_picture, small_faces=small_faces, maps=maps)
+
+    share_out(files, args.csv, pipeline.model.class_names, settings, rows_of, state)
 
 
 # push
@@ -240,6 +282,5 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(
-        "fer_model", main, "interrupted; the same command goes on" if "ablation" in sys.argv[1:2] else "interrupted"
-    )
+    goes_on = "ablation" in sys.argv[1:2] or int(os.environ.get("WORLD_SIZE", 1)) > 1
+    cli.run("fer_model", main, "interrupted; the same command goes on" if goes_on else "interrupted")

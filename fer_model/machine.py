@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:  # the Space uses this file too, and loads no accelerate
-    from accelerate import Accelerator
+    from accelerate import Accelerator, PartialState
 
 
-def share_cores(accelerator: "Accelerator", threads: int | None = None) -> None:
+def share_cores(accelerator: "Accelerator | PartialState", threads: int | None = None) -> None:
     """Give each CPU process `threads` threads, by default its share of the cores.
 
     `accelerate launch` gives a process one thread unless told otherwise, and leaves the other cores idle.

@@ -8,13 +8,16 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from fer_model.data.fer2013 import load_fer
 from fer_model.data.splits import validation_split
 from fer_model.evaluation.predict import EVALUATION_BATCH
+from fer_model.inference.shared import parts_of
 from fer_model.model.network import FERModel
 from fer_model.model.preprocess import preprocess
 from helpers import ROOT
@@ -31,12 +34,15 @@ def run(*command, cwd=ROOT, check=True) -> subprocess.CompletedProcess:
     return done
 
 
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", 2, "--multi_gpu"]
+LAUNCH += ["--mixed_precision", "no", "--num_machines", 1, "--dynamo_backend", "no"]
+# port 0, any free one: two test runs on one machine must not meet
+LAUNCH += ["--main_process_port", 0]
+
+
 def launch(*command) -> subprocess.CompletedProcess:
     """`accelerate launch` of two processes. --multi_gpu says so; what ACCELERATE_USE_CPU makes of it is on CPUs."""
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", 2, "--multi_gpu"]
-    launcher += ["--mixed_precision", "no", "--num_machines", 1, "--dynamo_backend", "no"]
-    # port 0, any free one: two test runs on one machine must not meet
-    return run(*launcher, "--main_process_port", 0, *command)
+    return run(*LAUNCH, *command)
 
 
 @pytest.mark.parametrize(
@@ -116,3 +122,57 @@ def test_a_run_killed_and_resumed_has_the_history_of_one_that_was_not(trained, d
 
 def newest(output_dir: Path) -> str:
     return max((path.name for path in (output_dir / "checkpoints").glob("epoch-*")), default="")
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory) -> Path:
+    """A folder of drawn faces, one file that is no image, and V1's untrained weights."""
+    folder = tmp_path_factory.mktemp("many")
+    (folder / "in").mkdir()
+    for number, (_, pixels) in enumerate(draw_faces(20, seed=2)):
+        Image.fromarray(pixels).save(folder / "in" / f"{number:03}.png")
+    (folder / "in" / "100.png").write_bytes(b"no image")
+    FERModel(version="v1", seed=0).save_pretrained(folder / "model")
+    options = ["-m", "fer_model", "predict", folder / "in", "--model", folder / "model", "--output"]
+    run(sys.executable, *options, folder / "alone.csv")
+    return folder
+
+
+def predict_command(folder: Path) -> list:
+    return ["-m", "fer_model", "predict", folder / "in", "--model", folder / "model", "--output", folder / "two.csv"]
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_table_that_one_writes(many):
+    launch(*predict_command(many))
+    assert (many / "two.csv").read_text() == (many / "alone.csv").read_text()
+    assert not list(many.glob("two.csv.*")), "the parts are removed"
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_the_others_with_a_sentence_and_the_same_command_goes_on(many):
+    (many / "two.csv").unlink(missing_ok=True)
+    parts = parts_of(many / "two.csv")
+    command = [str(word) for word in (*LAUNCH, *predict_command(many))]
+    launcher = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 200
+    while finished(parts) < 10 and launcher.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    (victim, _) = psutil.Process(launcher.pid).children()
+    victim.kill()
+    killed = time.monotonic()
+    said = launcher.communicate(timeout=60)[0]
+    assert time.monotonic() - killed < 60
+    assert launcher.returncode != 0
+    assert "the same command goes on" in said
+    assert not (many / "two.csv").exists()
+    left = len(list((many / "in").iterdir())) - finished(parts)
+    assert left > 1, "it was killed too late to show anything"
+    bar = launch(*predict_command(many)).stderr
+    assert f"/{-(-left // 2)} " in bar, "what was finished is not done again"
+    assert (many / "two.csv").read_text() == (many / "alone.csv").read_text()
+
+
+def finished(parts: Path) -> int:
+    """How many files are finished."""
+    return sum(part.read_text().count('"rows": ') for part in parts.glob("*.jsonl"))

@@ -164,8 +164,9 @@ def rows(
         try:
             if item.problem:
                 raise ImageError(item.problem)
-            options = {"whole_picture": whole_picture, "small_faces": small_faces, "heat_maps": maps is not None}
-            result = pipeline(item.image, **options)
+            result = pipeline(
+                item.image, whole_picture=whole_picture, small_faces=small_faces, heat_maps=maps is not None
+            )
         except ImageError as error:
             log.warning("left out %s: %s", item.file, error)
             continue
