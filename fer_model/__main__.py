@@ -14,10 +14,11 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from fer_model import cli, research
-from fer_model.errors import ImageError
+from fer_model.errors import ImageError, ModelError
 from fer_model.model.tta import VIEWS
 from fer_model.runs import RESULTS, Run, default_model
 
@@ -121,21 +122,30 @@ def _push_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("results", type=Path, metavar="FOLDER", help="a run's folder, such as results/v2")
     parser.add_argument("repo_id", metavar="USER/NAME", help="the repository")
     parser.add_argument("--private", action="store_true", help="create it as private")
+    parser.add_argument(
+        "--onnx", action="store_true", help="also onnx/model.onnx, which runs without PyTorch; the card shows how"
+    )
 
 
 def _push(args: argparse.Namespace) -> None:
     """Upload weights, config, card and the package's wheel to the Hub, in one commit.
 
         python -m fer_model push results/v3 user/name      # after `hf auth login`
+        python -m fer_model push results/v3 user/name --onnx
 
     The repository is created if need be. What you have written in the card on the Hub stays.
     """
     from fer_model.hub.push import push_folder, require_files
+    from fer_model.model.export import for_use
     from fer_model.model.network import FERModel
 
     run = Run(args.results)
     require_files(run)
-    print(push_folder(run, FERModel.from_pretrained(run.models), args.repo_id, args.private))
+    model = FERModel.from_pretrained(run.models)
+    if args.onnx:
+        _require_onnx("--onnx")
+    onnx = partial(for_use, model, heat_maps=False) if args.onnx else None
+    print(push_folder(run, model, args.repo_id, args.private, onnx))
 
 
 # export
@@ -165,13 +175,10 @@ def _export(args: argparse.Namespace) -> None:
     for any batch. Output: probabilities (batch, classes), calibrated, their sum 1. With --heat-maps also maps, (batch,
     classes, S, S) in [0, 1]. docs/speed.md has sizes, times and accuracies.
     """
-    from fer_model.errors import ModelError
     from fer_model.model import export
-    from fer_model.model.engine import has_onnx_runtime
     from fer_model.model.network import FERModel
 
-    if not has_onnx_runtime():
-        raise ModelError("export needs two more packages: pip install onnx onnxruntime")
+    _require_onnx("export")
     if args.int8 and not args.dataset:
         raise ModelError("--int8 needs --dataset: training images set the range of each layer.")
     run = Run(args.results)
@@ -188,6 +195,13 @@ def _export(args: argparse.Namespace) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_bytes(content)
     print(f"written: {output}, {len(content) / 1e6:.1f} MB")
+
+
+def _require_onnx(what: str) -> None:
+    from fer_model.model.engine import has_onnx_runtime
+
+    if not has_onnx_runtime():
+        raise ModelError(f"{what} needs two more packages: pip install onnx onnxruntime")
 
 
 # recalibrate
