@@ -7,6 +7,8 @@
     accelerate launch train.py --version v3 --init results/v3/models --lr 0.02 --output-dir runs/warm # warm start
     accelerate launch train.py --version v3 --teacher results/v3/models --output-dir runs/student     # distillation
     accelerate launch train.py --version v3 --votes 0.3 --output-dir runs/crowd                       # people's votes
+    python train.py --version v3 --fast --output-dir runs/fast       # tries what is fastest here, for half a minute
+    accelerate launch --mixed_precision bf16 train.py --channels-last --compile --batch-size auto     # on a GPU
 
 Precision, devices and processes are set with the launcher (`accelerate launch --help`, `accelerate config`).
 Results go to results/VERSION: models/ (best weights by validation accuracy, config, card), history.json,
@@ -15,9 +17,12 @@ visualizations/, and checkpoints/ for --resume. Those of seven classes, the six 
 
 import argparse
 import dataclasses
+import os
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 
 from fer_model import cli
 from fer_model.configs import CONFIGS, Recipe, changed
@@ -30,9 +35,11 @@ from fer_model.labels import COUNTS
 from fer_model.model.network import FERModel
 from fer_model.records import History
 from fer_model.runs import RESULTS, Run, folder_name
+from fer_model.studies.trial import Way, as_table, possible_ways, try_ways
 from fer_model.training.distillation import load_crowd, load_teachers
 from fer_model.training.fit import fit, make_accelerator
 from fer_model.training.losses import class_weights
+from fer_model.training.optim import AUTO_BATCH, for_batch
 from fer_model.training.warm_start import starting_point
 
 
@@ -47,7 +54,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--limit", type=cli.positive, metavar="N", help="use at most N training images, for a quick try"
     )
     parser.add_argument("--epochs", type=cli.positive, help="at most this many (default: the recipe's)")
-    parser.add_argument("--batch-size", type=cli.positive, help="images per step and process (default: the recipe's)")
+    parser.add_argument(
+        "--batch-size",
+        type=cli.positive_or_auto,
+        metavar="N|auto",
+        help="images per step and process (default: the recipe's). auto is 512 on a GPU, with rate, warm-up and "
+        "average that fit (docs/training.md), and elsewhere the recipe's",
+    )
     parser.add_argument("--lr", type=cli.positive_float, help="learning rate (default: the recipe's)")
     parser.add_argument("--seed", type=int, default=0, help="of split, weights, shuffle and augmentation (default: 0)")
     parser.add_argument(
@@ -89,14 +102,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=cli.share_or_none,
         metavar="SHARE",
         help="learn also from what ten people said of each image of FER2013 (FER+, arXiv 1608.01041), in any copy of "
-        "it: their share of every target; the label keeps what this and the teachers leave, and 0 is none (default: the "
-        "version's, 0.5 for V4)",
+        "it: their share of every target; the label keeps what this and the teachers leave, and 0 is none (default: "
+        "the version's, 0.5 for V4)",
     )
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on from the last checkpoint in the output folder")
     again.add_argument("--overwrite", action="store_true", help="begin anew although the output folder holds a run")
     parser.add_argument("--channels-last", action="store_true", help="NHWC memory layout, which may suit the processor")
     parser.add_argument("--compile", action="store_true", help="torch.compile: takes a minute or two, and may pay off")
+    parser.add_argument(
+        "--fast",
+        action="store_true",
+        help="try precisions, memory layouts and numbers of threads for some seconds each, and take the fastest; the "
+        "history records it as plain options. What the launcher or an option says is obeyed",
+    )
     parser.add_argument(
         "--threads", type=cli.positive, help="CPU threads of each process (default: the cores, shared out)"
     )
@@ -112,16 +131,23 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> History:
-    recipe = recipe_of(args)  # first, so that a mistake in it is found at once
+    recipe_of(args)  # first, so that a mistake in it is found at once
     if args.teacher and args.votes and args.teacher_share + args.votes > 1 + 1e-9:
         raise TrainingError(f"--teacher-share {args.teacher_share:g} and --votes {args.votes:g} are more than all, 1.")
     output_dir = args.output_dir or RESULTS / folder_name(args.version, args.classes)
     run = Run(output_dir)
     if any(Path(teacher).resolve() == run.models.resolve() for teacher in args.teacher):
         raise TrainingError(f"--teacher {run.models} would be replaced; choose another --output-dir.")
+    precision = settle(args, run)
+    recipe = recipe_of(args)
     output_dir.mkdir(parents=True, exist_ok=True)
     accelerator = make_accelerator(
-        output_dir, args.seed, compile=args.compile, tracker=args.tracker, threads=args.threads
+        output_dir,
+        args.seed,
+        compile=args.compile,
+        tracker=args.tracker,
+        threads=args.threads,
+        mixed_precision=precision,
     )
     if args.push_to_hub and accelerator.is_main_process:
         prepare_push(args.push_to_hub, args.private)  # now, and not after hours of training
@@ -186,9 +212,43 @@ def main(args: argparse.Namespace) -> History:
 def recipe_of(args: argparse.Namespace) -> Recipe:
     """The version's recipe, with what the command line changes."""
     given = {"epochs": args.epochs, "batch_size": args.batch_size, "lr": args.lr}
+    if args.batch_size == "auto":  # not settled yet
+        given["batch_size"] = None
     recipe = CONFIGS[args.version].recipe
     recipe = dataclasses.replace(recipe, **{key: value for key, value in given.items() if value is not None})
     return changed(recipe, args.set)
+
+
+def settle(args: argparse.Namespace, run: Run) -> str | None:
+    """Replace --batch-size auto and --fast by the plain options that they stand for on this machine.
+
+    Returns the precision that --fast found; None for the launcher's.
+    """
+    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    if args.batch_size == "auto":
+        args.batch_size = None
+        if state.device.type != "cpu":
+            recipe = recipe_of(args)
+            size = max(recipe.batch_size, AUTO_BATCH // state.num_processes)
+            recipe = for_batch(recipe, size, state.num_processes)
+            args.batch_size, args.lr = recipe.batch_size, recipe.lr
+            args.set = [*args.set, f"ema={recipe.ema}", f"warmup={recipe.warmup}"]
+    if not args.fast:
+        return None
+    if state.num_processes > 1:
+        raise TrainingError("--fast tries one process; find the options with it first, then launch several with them.")
+    asked = os.environ.get("ACCELERATE_MIXED_PRECISION")
+    before = run.history() if args.resume else None
+    if before:  # as it was begun
+        begun = before["run"]
+        way = Way(begun["mixed_precision"], begun["channels_last"], begun["environment"]["threads"])
+    else:
+        ways = possible_ways(state.device, asked, args.channels_last, args.threads)
+        speeds = try_ways(ways, args.version, args.classes, recipe_of(args), state.device)
+        way = max(speeds, key=lambda way: speeds[way])
+        print(as_table(speeds))
+    args.channels_last, args.threads = way.channels_last, way.threads
+    return asked or way.precision
 
 
 def _command(args: argparse.Namespace, accelerator) -> str:

@@ -99,6 +99,11 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def positive_or_auto(text: str) -> int | str:
+    """A whole number above 0, or the word auto."""
+    return text if text == "auto" else positive(text)
+
+
 def positive_float(text: str) -> float:
     """A number above 0, and not infinite."""
     try:

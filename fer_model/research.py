@@ -182,15 +182,18 @@ def bench_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=cli.positive, metavar="N", help="test images for accuracies (default: all)")
     parser.add_argument("--rounds", type=cli.positive, default=40, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--threads", type=cli.positive, default=1, metavar="N", help="(default: %(default)s)")
+    parser.add_argument("--only", choices=("answers", "training"), help="one part; the other's figures stay")
+    parser.add_argument("--compile", action="store_true", help="torch.compile in our training: takes minutes")
     parser.add_argument(
         "--output", type=Path, default=RESULTS / "benchmarks.json", metavar="FILE", help="(%(default)s)"
     )
 
 
 def bench(args: argparse.Namespace) -> None:
-    """Measure how fast answers are on the CPU, beside what they are compared to.
+    """Measure how fast training and answers are on the CPU, beside what they are compared to.
 
         python -m fer_model bench --dataset ../shared/data/fer2013
+        python -m fer_model bench --dataset ../shared/data/fer2013 --only training
 
     Both sides of a comparison are asked in turn, and what counts is their ratio. It takes ten minutes on two quiet
     cores. It writes results/benchmarks.json and .png, from which docs/speed.md is filled. It needs
@@ -213,6 +216,19 @@ def bench(args: argparse.Namespace) -> None:
         raise ModelError("There is nothing to compare without ONNX Runtime: pip install onnx onnxruntime")
     torch.set_num_threads(args.threads)
     train, test = (load_fer(args.dataset, split) for split in ("train", "test"))
+    if args.only != "answers":
+        from fer_model.studies import bench_training
+
+        trained = bench_training.measure(train, args.rounds, args.threads, args.compile)
+        trained["training"]["command"] = cli.repeat(
+            ["python", "-m", "fer_model", "bench", "--only", "training"],
+            args,
+            ("dataset", "rounds", "threads", "compile"),
+        )
+        write_json(args.output, (read_json(args.output) or {}) | trained)
+        print(bench_training.summary(trained))
+        if args.only:
+            return
     found: dict = {
         "command": cli.repeat(["python", "-m", "fer_model", "bench"], args, ("dataset", "images", "rounds", "threads")),
         "environment": environment(torch.device("cpu")),

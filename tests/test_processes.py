@@ -70,6 +70,8 @@ def test_two_processes_count_every_image_once_and_validate_the_one_network_that_
     history = json.loads((folder / "history.json").read_text())
     assert history["run"]["num_processes"] == 2
     assert history["run"]["images"]["validation"] > EVALUATION_BATCH
+    right = history["epochs"][0]["train_accuracy"] * history["run"]["images"]["train"]
+    assert right == pytest.approx(round(right)), "of images counted once; that each was, the training itself checks"
     assert validation_loss(folder, dataset) == pytest.approx(history["epochs"][0]["validation_loss"], rel=1e-5)
     assert "resumed" in launch(*command, "--epochs", 2, "--resume").stdout
     assert len(json.loads((folder / "history.json").read_text())["epochs"]) == 2

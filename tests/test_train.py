@@ -1,12 +1,17 @@
 """train.py, judged by the files it leaves, what it prints and its exit status."""
 
 import json
+import shlex
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+import train
+from fer_model.configs import CONFIGS
 from fer_model.model.network import FERModel
+from fer_model.runs import Run
 from helpers.hub.faults import Fault
 from helpers.scripts import python
 from helpers.small_run import OPTIONS, run, without_seconds
@@ -101,3 +106,19 @@ def test_a_push_to_the_hub_that_fails_after_the_training_loses_nothing(hub, user
 def test_a_tracker_gets_every_epoch(dataset, tmp_path):
     run(dataset, tmp_path, "--tracker", "tensorboard")
     assert list((tmp_path / "runs").rglob("events.out.tfevents.*"))
+
+
+@pytest.mark.parametrize(("device", "processes", "size"), [("cuda", 1, 512), ("cuda", 4, 128), ("cpu", 1, 64)])
+def test_an_automatic_batch_size_becomes_plain_options(monkeypatch, tmp_path, device, processes, size):
+    state = SimpleNamespace(device=torch.device(device), num_processes=processes)
+    monkeypatch.setattr(train, "PartialState", lambda cpu: state)
+    args = train.parse_args(["--version", "v4", "--batch-size", "auto", "--set", "label_smoothing=0.2"])
+    assert train.settle(args, Run(tmp_path)) is None
+    recipe, own = train.recipe_of(args), CONFIGS["v4"].recipe
+    assert recipe.batch_size == size
+    assert recipe.label_smoothing == 0.2
+    k = size * processes / own.batch_size
+    assert (recipe.lr, recipe.ema) == (pytest.approx(k * own.lr), pytest.approx(own.ema**k))
+    command = train._command(args, SimpleNamespace(num_processes=processes, mixed_precision="no"))
+    assert "auto" not in command
+    assert train.recipe_of(train.parse_args(shlex.split(command.partition("train.py ")[2]))) == recipe

@@ -1,6 +1,6 @@
 """Random changes of training images, on whole mini-batches, and mixtures of two of them.
 
-Training:                 normalise(mix(augment(resize(faces))))
+Training:                 normalise(mix(augment(resize(faces)), drawn))
 Evaluation and the demo:  normalise(resize(faces)) = preprocess(faces)
 """
 
@@ -78,36 +78,52 @@ def erase(images: Tensor, probability: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Mix:
-    """How a mini-batch was mixed: image i is `share` of itself and 1 - `share` of image `partner[i]`."""
+    """How to mix a mini-batch: each image with image `partner[i]`, its label with that one's.
+
+    All are tensors on the images' device, so that a recorded graph of the training step mixes anew each time.
+    """
 
     partner: Tensor  # int64 (B,)
-    share: float
+    pixels: Tensor  # float32 (1, 1, H, W): what a pixel keeps of its own image
+    shares: Tensor  # float32 (2,): of the label itself, and of its partner's
 
 
-def mix(images: Tensor, settings: Augmentation) -> tuple[Tensor, Mix | None]:
-    """Mix each image of (B, 1, H, W) with another of its mini-batch, by mixup or cutmix.
+def draw_mix(images: Tensor, settings: Augmentation) -> Mix | None:
+    """How to mix a mini-batch (B, 1, H, W) by mixup or cutmix; None where `settings` ask for neither.
 
     With both set, each mini-batch draws one of them. One share, from Beta(a, a), holds for the whole mini-batch.
-    The `Mix` is None where `settings` ask for neither.
     """
     kinds = [kind for kind in ("mixup", "cutmix") if getattr(settings, kind) > 0]
     if not kinds:
-        return images, None
+        return None
     kind = kinds[int(torch.randint(len(kinds), ()))]
     strength = torch.tensor(float(getattr(settings, kind)))
     share = float(torch.distributions.Beta(strength, strength).sample())
-    partner = torch.randperm(len(images)).to(images.device)
-    if kind == "mixup":
-        return share * images + (1 - share) * images[partner], Mix(partner, share)
+    partner = torch.randperm(len(images), device=images.device)
     height, width = images.shape[-2:]
+    if kind == "mixup":
+        return Mix(partner, images.new_full((1, 1, height, width), share), _shares(images, share))
     side = math.sqrt(1 - share)
     box_height, box_width = round(side * height), round(side * width)
     top = int(torch.randint(height - box_height + 1, ()))
     left = int(torch.randint(width - box_width + 1, ()))
-    mixed = images.clone()
-    box = (..., slice(top, top + box_height), slice(left, left + box_width))
-    mixed[box] = images[partner][box]
-    return mixed, Mix(partner, 1 - box_height * box_width / (height * width))
+    pixels = images.new_ones((1, 1, height, width))
+    pixels[..., top : top + box_height, left : left + box_width] = 0
+    return Mix(partner, pixels, _shares(images, 1 - box_height * box_width / (height * width)))
+
+
+def _shares(images: Tensor, share: float) -> Tensor:
+    """`share` and the rest, filled in on the images' device, since a copy to it would wait."""
+    shares = images.new_full((2,), share)
+    shares[1] = 1 - share
+    return shares
+
+
+def mix(images: Tensor, mixed: Mix | None) -> Tensor:
+    """Images (B, 1, H, W), each mixed with its partner."""
+    if mixed is None:
+        return images
+    return mixed.pixels * images + (1 - mixed.pixels) * images[mixed.partner]
 
 
 def affine_matrices(mirror: Tensor, angle: Tensor, shift_x: Tensor, shift_y: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Labelled faces, their mini-batches, and their fingerprint."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -34,6 +34,10 @@ class FERData(Dataset):
         usage = tuple(self.usage[i] for i in indices.tolist()) if self.usage else None
         return FERData(self.images[indices], self.labels[indices], usage, self.left_out)
 
+    def to(self, device: torch.device) -> "FERData":
+        """The same faces and labels on a device. All of FER2013 takes 66 MB there."""
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
     def joined(self, other: "FERData") -> "FERData":
         """These faces, then the other ones."""
         usage = self.usage + other.usage if self.usage and other.usage else None
@@ -41,9 +45,14 @@ class FERData(Dataset):
         return FERData(images, labels, usage, self.left_out)
 
 
-def batches(data: FERData, batch_size: int, shuffle: bool = False) -> DataLoader:
+def batches(data: FERData, batch_size: int) -> DataLoader:
     """Mini-batches of (images, labels, indices). Each is one tensor look-up, so there are no worker processes."""
-    return DataLoader(data, batch_size=batch_size, shuffle=shuffle, collate_fn=lambda batch: batch)
+    return DataLoader(data, batch_size=batch_size, collate_fn=lambda batch: batch)
+
+
+def shuffled(count: int, batch_size: int) -> DataLoader:
+    """Mini-batches of indices below `count`, in another order every epoch: the images may lie on a GPU already."""
+    return DataLoader(range(count), batch_size=batch_size, shuffle=True, collate_fn=torch.tensor)  # type: ignore[arg-type]
 
 
 def fingerprint(images: Tensor) -> str:

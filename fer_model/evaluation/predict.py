@@ -1,5 +1,7 @@
 """A network's logits for a whole set of images, over all processes."""
 
+from collections.abc import Iterable
+
 import torch
 from accelerate import Accelerator
 from torch import Tensor
@@ -39,7 +41,7 @@ def predict(
     return logits[order], labels[order]
 
 
-def progress_bar(loader: DataLoader, description: str, accelerator: Accelerator) -> tqdm:
-    """The loader's mini-batches, under a bar that vanishes at the end; on the main process only."""
+def progress_bar(loader: Iterable, description: str, accelerator: Accelerator) -> tqdm:
+    """The mini-batches, under a bar that vanishes at the end; on the main process only."""
     shown = accelerator.is_main_process
     return tqdm(loader, desc=description, unit="batch", leave=False, disable=not shown, mininterval=0.5)

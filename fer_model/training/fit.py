@@ -1,21 +1,22 @@
 """The training loop: epochs over Accelerate, history, checkpoints, resuming, early stopping."""
 
+import copy
 import math
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, ProjectConfiguration, TorchDynamoPlugin, broadcast, set_seed
 from torch import Tensor
 
 from fer_model.configs import Recipe
-from fer_model.data.dataset import FERData, batches
+from fer_model.data.dataset import FERData, batches, shuffled
 from fer_model.errors import TrainingError
-from fer_model.evaluation.metrics import FERMetric
 from fer_model.evaluation.predict import EVALUATION_BATCH, predict
+from fer_model.evaluation.scores import class_scores, confusion_matrix
 from fer_model.machine import keep_freed_memory, share_cores, warn_of_slow_precision
-from fer_model.model.calibration import calibrate
 from fer_model.records import About, Ancestry, Epoch, History, Settings, ValidationScores
 from fer_model.runs import Run
 from fer_model.training.checkpoints import (
@@ -28,22 +29,33 @@ from fer_model.training.checkpoints import (
     save_model,
 )
 from fer_model.training.distillation import Crowd, Teachers
-from fer_model.training.history import HEADER, Progress, history_of, row_of, settings_of, write_history
+from fer_model.training.history import HEADER, Best, Progress, history_of, row_of, settings_of, write_history
 from fer_model.training.leakage import check_validation
 from fer_model.training.losses import weighted_cross_entropy
 from fer_model.training.optim import make_average, make_optimizer, make_schedule
 from fer_model.training.step import Step, forward_flops, train_epoch
 from fer_model.training.warm_start import Start
 
+SECONDS_BETWEEN_SAVES = 30
+"""On a GPU, where an epoch may take less than one. On a CPU every epoch is saved."""
+
 
 def make_accelerator(
-    output_dir: Path, seed: int, *, compile: bool = False, tracker: str | None = None, threads: int | None = None
+    output_dir: Path,
+    seed: int,
+    *,
+    compile: bool = False,
+    tracker: str | None = None,
+    threads: int | None = None,
+    mixed_precision: str | None = None,
 ) -> Accelerator:
     """An Accelerator as the launcher configured it, with a shuffle that depends on seed and epoch alone.
 
-    `threads` is the number of CPU threads of each process; None shares the cores out.
+    `threads` is the number of CPU threads of each process; None shares the cores out. `mixed_precision` is the
+    launcher's unless it is given.
     """
     accelerator = Accelerator(
+        mixed_precision=mixed_precision,
         dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=seed),
         project_config=ProjectConfiguration(project_dir=str(output_dir), logging_dir=str(output_dir / "runs")),
         # one kernel per shape, so that a resumed run uses the same kernels as an uninterrupted one
@@ -77,9 +89,11 @@ def fit(
 ) -> History:
     """Train until `recipe` says stop; the best weights by validation accuracy end up in `output_dir`/models.
 
-    Every epoch writes `history.json`, a checkpoint, and the model if it is the best so far, in this order. A run
-    killed at any moment and resumed ends with a model and a history that belong together; on a CPU they are, but
-    for the seconds, those of a run that was not killed.
+    Every epoch writes `history.json`, a checkpoint, and the model if it is the best so far, in this order. On a GPU
+    they are written every 30 seconds, and at the end. A run killed at any moment and resumed ends with a model and a
+    history that belong together; on a CPU they are, but for the seconds, those of a run that was not killed.
+
+    The images live on the device. With torch.compile on one CUDA device the step is recorded as CUDA graphs (`Step`).
 
     Args:
         start: the network to train, from `starting_point`.
@@ -128,52 +142,66 @@ def fit(
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     model = model.to(memory_format=memory_format)
     flops = {size: forward_flops(model, size) for size in {recipe.size, recipe.size_at_end}}
-    optimizer = make_optimizer(model, recipe)
+    device = accelerator.device
+    optimizer = make_optimizer(model, recipe, fused=device.type == "cuda")
     model, optimizer, train_loader, validation_loader = accelerator.prepare(
         model,
         optimizer,
-        batches(train, recipe.batch_size, shuffle=True),
-        batches(validation, EVALUATION_BATCH),
+        shuffled(len(train), recipe.batch_size),
+        batches(validation.to(device), EVALUATION_BATCH if device.type == "cpu" else 8 * EVALUATION_BATCH),
+        device_placement=[True, True, False, True],  # the indices of an epoch go to the device together
     )
-    weights = weights.to(accelerator.device)
+    images, weights = train.to(device), weights.to(device)
     bare = accelerator.unwrap_model(model, keep_torch_compile=False)
     schedule = make_schedule(optimizer, recipe, len(train_loader))
     average = make_average(bare, recipe)
     kept, best = (average.module, average.module) if average else (model, bare)
     taught = teachers.ask(train, accelerator, memory_format) if teachers else None
     if crowd:
-        taught = crowd.targets(train, accelerator.device).beside(taught)
-    progress = Progress(recipe)
+        taught = crowd.targets(train, device).beside(taught)
+    captured = settings["compile"] and device.type == "cuda" and accelerator.num_processes == 1
+    step = Step(
+        bare if captured else model,
+        optimizer,
+        schedule,
+        average,
+        weights,
+        recipe,
+        recipe.size,
+        memory_format,
+        taught,
+        captured,
+    )
+    result = Best(copy.deepcopy(best))
+    progress = Progress(recipe, best=result)
 
-    def keep(logits: Tensor, labels: Tensor) -> None:
-        """Make the network, as it is now, the run's result."""
-        remove_old_results(run, accelerator)
-        result = best.for_release()
-        calibrate(result, logits, labels)
-        save_model(result, run.models, accelerator)
+    def write_result() -> None:
+        if not result.written:
+            remove_old_results(run, accelerator)
+            save_model(result.released(), run.models, accelerator)
+            result.written = True
 
     accelerator.register_for_checkpointing(progress, schedule, *([average] if average else []))
     if checkpoint:
         accelerator.load_state(str(checkpoint))
         accelerator.print(f"resumed {checkpoint}: {len(progress.epochs)} epochs done")
         write_history(run, history_of(settings, progress, origin), accelerator)
-        with torch.random.fork_rng(devices=()):  # what follows draws numbers that an uninterrupted run does not
-            # killed between the checkpoint of a best epoch and its model
-            if progress.waited() == 0 and not holds_weights(run.models, best.for_release()):
-                keep(*predict(kept, validation_loader, accelerator, "validating", memory_format))
+        # unless it was killed between the checkpoint and the model
+        result.written = result.logits is None or holds_weights(run.models, result.model.for_release())
+        write_result()
     elif resume:
         accelerator.print(f"no checkpoint in {run.checkpoints}: starting at epoch 1")
 
     accelerator.print(HEADER)
     for done in progress.epochs:
         accelerator.print(row_of(done))
+    saved = time.monotonic()
     while progress.stopped is None:
         epoch = len(progress.epochs) + 1
         started = time.perf_counter()
         train_loader.set_epoch(epoch)  # the shuffle; without it a resumed run would repeat epoch 1's
-        size = recipe.size_in(epoch)
-        step = Step(model, optimizer, schedule, average, weights, recipe, size, memory_format, taught)
-        trained = train_epoch(step, train_loader, accelerator, f"epoch {epoch}")
+        step.size = recipe.size_in(epoch)
+        trained = train_epoch(step, images, train_loader, accelerator, f"epoch {epoch}")
         train_seconds = time.perf_counter() - started
         if average:  # each process averaged the statistics of its own batches; the first one's are kept
             broadcast(list(average.module.buffers()))
@@ -185,19 +213,22 @@ def fit(
             "seconds": time.perf_counter() - started,
             "images_per_second": len(train) / train_seconds,
             "learning_rate": float(schedule.get_last_lr()[0]),  # of the next step
-            "size": size,
+            "size": step.size,
             # a backward pass costs two forward ones
-            "training_flops": 3 * flops[size] * len(train),
+            "training_flops": 3 * flops[step.size] * len(train),
         }
         if crowd:
             row["validation_votes"] = crowd.judge(logits)
         _require_finite(row)
         progress.epochs.append(row)
-        # first, for it replaces the only record of the weights that this run may have begun with in the same folder
-        write_history(run, history_of(settings, progress, origin), accelerator)
-        save_checkpoint(run.checkpoints, epoch, accelerator)
         if progress.waited() == 0:
-            keep(logits, labels)
+            result.take(best, logits, labels)
+        if progress.stopped or _is_due(saved, accelerator):
+            # first, for it replaces the only record of the weights that this run may have begun with in the same folder
+            write_history(run, history_of(settings, progress, origin), accelerator)
+            save_checkpoint(run.checkpoints, epoch, accelerator)
+            write_result()
+            saved = time.monotonic()
         accelerator.log({k: v for k, v in row.items() if k != "epoch"}, step=epoch)
         accelerator.print(row_of(row))
     return history_of(settings, progress, origin)
@@ -220,6 +251,14 @@ def _claim(run: Run, settings: Settings, accelerator: Accelerator, resume: bool,
     return checkpoint
 
 
+def _is_due(saved: float, accelerator: Accelerator) -> bool:
+    """Whether the last save, at this time, was long enough ago; the first process decides for all."""
+    if accelerator.device.type == "cpu":
+        return True
+    waited = torch.tensor(time.monotonic() - saved, device=accelerator.device)
+    return float(broadcast(waited)) >= SECONDS_BETWEEN_SAVES
+
+
 def _require_finite(row: Epoch) -> None:
     if not (math.isfinite(row["train_loss"]) and math.isfinite(row["validation_loss"])):
         raise TrainingError(
@@ -231,9 +270,11 @@ def _require_finite(row: Epoch) -> None:
 def _validation_scores(logits: Tensor, labels: Tensor, weights: Tensor) -> ValidationScores:
     weights = weights.cpu()
     loss = weighted_cross_entropy(logits, labels, weights).sum() / weights[labels].sum()
-    scores = FERMetric().compute(predictions=logits.softmax(dim=1), references=labels)
+    answers = logits.softmax(dim=1).numpy().argmax(axis=1)
+    confusion = confusion_matrix(labels.numpy(), answers, logits.shape[1])
+    recalls = [scores["recall"] for scores in class_scores(confusion).values() if scores["support"]]
     return {
         "validation_loss": float(loss),
-        "validation_accuracy": scores["accuracy"],
-        "validation_macro_recall": scores["macro_recall"],
+        "validation_accuracy": float(confusion.trace() / len(labels)),
+        "validation_macro_recall": float(np.mean(recalls)),
     }

@@ -3,10 +3,13 @@
 from dataclasses import asdict, dataclass, field
 
 from accelerate import Accelerator
+from torch import Tensor
 
 from fer_model.configs import Recipe
 from fer_model.data.dataset import FERData, fingerprint
 from fer_model.machine import environment
+from fer_model.model.calibration import calibrate
+from fer_model.model.network import FERModel
 from fer_model.records import About, Ancestry, Epoch, History, Settings
 from fer_model.runs import Run, write_json
 from fer_model.training.distillation import Crowd, Teachers
@@ -19,17 +22,47 @@ HEADER = (
 
 
 @dataclass
+class Best:
+    """The best network so far, and its answers to the validation images, until both are written as the result.
+
+    On a GPU an epoch may take less time than writing does, so several epochs share one checkpoint.
+    """
+
+    model: FERModel
+    logits: Tensor | None = None
+    labels: Tensor | None = None
+    written: bool = True
+
+    def take(self, model: FERModel, logits: Tensor, labels: Tensor) -> None:
+        """Copy the network as it is now."""
+        self.model.load_state_dict(model.state_dict())
+        self.logits, self.labels, self.written = logits, labels, False
+
+    def released(self) -> FERModel:
+        """The network as training saves it: for release, and calibrated."""
+        result = self.model.for_release()
+        if self.logits is not None and self.labels is not None:
+            calibrate(result, self.logits, self.labels)
+        return result
+
+
+@dataclass
 class Progress:
     """How far a run is. Every checkpoint holds it, by the two methods that Accelerate asks for."""
 
     recipe: Recipe
     epochs: list[Epoch] = field(default_factory=list)
+    best: Best | None = None
 
     def state_dict(self) -> dict:
-        return {"epochs": self.epochs}
+        best = self.best and {"model": self.best.model.state_dict(), "answers": (self.best.logits, self.best.labels)}
+        return {"epochs": self.epochs, "best": best}
 
     def load_state_dict(self, state: dict) -> None:
         self.epochs = state["epochs"]
+        if self.best and (saved := state.get("best")):  # older checkpoints have none
+            self.best.model.load_state_dict(saved["model"])
+            self.best.logits, self.best.labels = saved["answers"]
 
     @property
     def best_epoch(self) -> int:

@@ -1,15 +1,18 @@
 """One training step, and an epoch of them."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from fer_model.configs import Recipe
-from fer_model.data.augment import augment, mix
+from fer_model.data.augment import Mix, augment, draw_mix, mix
+from fer_model.data.dataset import FERData
 from fer_model.evaluation.predict import progress_bar
 from fer_model.model.network import FERModel
 from fer_model.model.preprocess import normalise, resize
@@ -20,7 +23,13 @@ from fer_model.training.losses import distillation, weighted_cross_entropy
 
 @dataclass
 class Step:
-    """A training step: the network, and all that moves its weights."""
+    """A training step: the network, and all that moves its weights. It reads nothing back from the device.
+
+    With `captured`, on one CUDA device, the changes of the images are one compiled piece, and forward pass and loss
+    another with its backward pass. Each is recorded as a CUDA graph and replayed, so that the processor no longer
+    launches hundreds of kernels. All mini-batches must have the same shape. What follows from numbers that change
+    with every step stays outside: the optimizer (fused), the schedule, and the average.
+    """
 
     model: torch.nn.Module
     optimizer: torch.optim.Optimizer
@@ -31,26 +40,29 @@ class Step:
     size: int
     memory_format: torch.memory_format
     taught: TeacherTargets | None = None
+    captured: bool = False
 
-    def __call__(
-        self, faces: Tensor, labels: Tensor, indices: Tensor, accelerator: Accelerator
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Take the step; returns each image's loss, class weight, and whether it was recognised, all (B,).
+    def __post_init__(self):
+        self.show, self.learn = self._show, self._learn
+        if self.captured:
+            record = partial(torch.compile, mode="reduce-overhead", dynamic=False)
+            self.show, self.learn = record(self._show), record(self._learn)
+
+    def __call__(self, faces: Tensor, labels: Tensor, indices: Tensor, accelerator: Accelerator) -> Tensor:
+        """Take the step; returns each image's loss, class weight, and whether it was recognised: float32 (3, B).
 
         Args:
             faces: uint8 (B, 1, 48, 48).
             labels: int64 (B,).
             indices: int64 (B,), the images' places among the training images.
         """
-        settings = self.recipe.augmentation
-        images, mixed = mix(augment(resize(faces, self.size), settings), settings)
-        logits = self.model(normalise(images).contiguous(memory_format=self.memory_format)).float()
-        losses, class_weights = self._losses(logits, labels, indices)
-        if mixed:  # the labels are mixed as the pixels are
-            other_losses, other_weights = self._losses(logits, labels[mixed.partner], indices[mixed.partner])
-            losses = mixed.share * losses + (1 - mixed.share) * other_losses
-            class_weights = mixed.share * class_weights + (1 - mixed.share) * other_weights
-        accelerator.backward(losses.sum() / class_weights.sum())
+        if self.captured:
+            torch.compiler.cudagraph_mark_step_begin()  # the last step's answers may be written over
+        images = self.show(faces, self.size)
+        mixed = draw_mix(images, self.recipe.augmentation)
+        believed = self.taught.probabilities[indices] if self.taught else None
+        loss, losses, class_weights, correct = self.learn(images, labels, believed, mixed)
+        accelerator.backward(loss)
         if self.recipe.clip:
             accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.optimizer.step()
@@ -58,31 +70,75 @@ class Step:
         self.schedule.step()
         if self.average:
             self.average.update_parameters(accelerator.unwrap_model(self.model, keep_torch_compile=False))
-        return losses.detach(), class_weights, logits.detach().argmax(dim=1) == labels
+        return torch.stack((losses, class_weights, correct.float()))  # a copy of what the next step may write over
 
-    def _losses(self, logits: Tensor, labels: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
+    def _show(self, faces: Tensor, size: int) -> Tensor:
+        """The images as the network is shown them, before any are mixed: float32 (B, 1, size, size) in [0, 1]."""
+        return augment(resize(faces, size), self.recipe.augmentation)
+
+    def _learn(
+        self, images: Tensor, labels: Tensor, believed: Tensor | None, mixed: Mix | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The loss to minimise; each image's own, its class weight, and whether it was recognised."""
+        images = normalise(mix(images, mixed)).contiguous(memory_format=self.memory_format)
+        logits = self.model(images).float()
+        losses, class_weights = self._losses(logits, labels, believed)
+        if mixed:  # the labels are mixed as the pixels are
+            others = None if believed is None else believed[mixed.partner]
+            other_losses, other_weights = self._losses(logits, labels[mixed.partner], others)
+            own, other = mixed.shares
+            losses = own * losses + other * other_losses
+            class_weights = own * class_weights + other * other_weights
+        loss = losses.sum() / class_weights.sum()
+        return loss, losses.detach(), class_weights, logits.detach().argmax(dim=1) == labels
+
+    def _losses(self, logits: Tensor, labels: Tensor, believed: Tensor | None) -> tuple[Tensor, Tensor]:
         smoothing, focal = self.recipe.label_smoothing, self.recipe.focal
         losses = weighted_cross_entropy(logits, labels, self.weights, smoothing, focal)
-        if self.taught:
+        if self.taught and believed is not None:
             share = self.taught.share
-            losses = (1 - share) * losses + share * distillation(
-                logits, labels, self.weights, self.taught.probabilities[indices]
-            )
+            losses = (1 - share) * losses + share * distillation(logits, labels, self.weights, believed)
         return losses, self.weights[labels]
 
 
-def train_epoch(step: Step, loader, accelerator: Accelerator, description: str) -> TrainingScores:
-    """Take a step for every mini-batch; returns the scores over all processes."""
+def train_epoch(
+    step: Step, train: FERData, loader: DataLoader, accelerator: Accelerator, description: str
+) -> TrainingScores:
+    """Take a step for every mini-batch; returns the scores over all processes.
+
+    The epoch's order goes to the device at its beginning, and what was seen comes back at its end. In between nothing
+    is copied or waited for.
+
+    Args:
+        train: the images, on the device. loader: mini-batches of this process, of indices (`shuffled`).
+    """
     step.model.train()
-    seen = []  # loss, weight, correct: (3, B) each, left on the device so that nothing waits
-    for faces, labels, indices in progress_bar(loader, description, accelerator):
-        losses, class_weights, correct = step(faces, labels, indices, accelerator)
-        seen.append(torch.stack(accelerator.gather_for_metrics((losses, class_weights, correct.float()))))
-    images_seen = torch.cat(seen, dim=1).cpu().double()  # on the CPU, since not every device knows float64
-    if images_seen.shape[1] != len(loader.dataset):
-        raise RuntimeError(f"{images_seen.shape[1]} images were counted in an epoch of {len(loader.dataset)}")
-    loss_sum, weight_sum, correct_sum = images_seen.sum(dim=1).tolist()
-    return {"train_loss": loss_sum / weight_sum, "train_accuracy": correct_sum / len(loader.dataset)}
+    size = step.recipe.batch_size
+    order = torch.cat(list(loader))
+    if step.captured:  # one shape for all: the epoch's first images fill its last mini-batch, as between processes
+        order = torch.cat([order, order[: -len(order) % size]])
+    order = order.to(accelerator.device)
+    seen = []
+    for indices in progress_bar(order.split(size), description, accelerator):
+        seen.append(step(train.images[indices], train.labels[indices], indices, accelerator))
+    loss_sum, weight_sum, correct_sum = _of_each_image(order, torch.cat(seen, dim=1), size, len(train), accelerator)
+    return {"train_loss": loss_sum / weight_sum, "train_accuracy": correct_sum / len(train)}
+
+
+def _of_each_image(order: Tensor, seen: Tensor, size: int, count: int, accelerator: Accelerator) -> list[float]:
+    """The sums of `seen` (3, images of this process) over the `count` images of all processes.
+
+    Processes take mini-batches in turn. Behind the last image the first ones come again; they do not count.
+    """
+    orders, everything = accelerator.gather((order, seen.T.contiguous()))
+
+    def in_turn(gathered: Tensor) -> Tensor:
+        parts = [part.split(size) for part in gathered.cpu().chunk(accelerator.num_processes)]
+        return torch.cat([batch for batches in zip(*parts, strict=True) for batch in batches])[:count]
+
+    if not torch.equal(in_turn(orders).sort().values, torch.arange(count)):
+        raise RuntimeError(f"The {count} images were not each seen once in an epoch")
+    return in_turn(everything).T.contiguous().double().sum(dim=1).tolist()  # not every device knows float64
 
 
 def forward_flops(model: FERModel, size: int) -> int:

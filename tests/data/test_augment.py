@@ -9,7 +9,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as torchvision
 
 from fer_model.configs import Augmentation
-from fer_model.data.augment import affine_matrices, augment, erase, mix
+from fer_model.data.augment import affine_matrices, augment, draw_mix, erase, mix
 
 STILL = Augmentation(flip=0.0, rotation=0.0, translation=0.0)
 
@@ -183,11 +183,14 @@ def test_mixing_takes_as_much_of_the_label_as_of_the_picture(kind):
     torch.manual_seed(0)
     images = torch.arange(8.0)[:, None, None, None].expand(8, 1, 32, 32).clone()
     for _ in range(20):
-        mixed, how = mix(images, Augmentation(**{kind: 1.0}))
-        expected = how.share * images + (1 - how.share) * images[how.partner]
+        how = draw_mix(images, Augmentation(**{kind: 1.0}))
+        mixed = mix(images, how)
+        own, others = how.shares
+        expected = own * images + others * images[how.partner]
         torch.testing.assert_close(mixed.mean(dim=(1, 2, 3)), expected.mean(dim=(1, 2, 3)), atol=1e-4, rtol=1e-4)
         assert sorted(how.partner.tolist()) == list(range(8))
-    same, nothing = mix(images, Augmentation())
+    nothing = draw_mix(images, Augmentation())
+    same = mix(images, nothing)
     assert same is images
     assert nothing is None
 

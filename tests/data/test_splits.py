@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from fer_model.data.dataset import FERData, batches
+from fer_model.data.dataset import FERData, batches, shuffled
 from fer_model.data.duplicates import near_pairs, photo_groups
 from fer_model.data.splits import limited, stratified_split
 from fer_model.errors import DataError
@@ -105,14 +105,18 @@ def test_no_photo_is_on_both_sides_of_the_split():
     assert {index for index in plain.tolist() if (groups == groups[index]).sum() == 1} == set(smaller.tolist())
 
 
-@pytest.mark.parametrize("shuffle", [False, True])
-def test_batches_hold_every_image_once_with_its_label_and_index(shuffle):
+def test_batches_hold_every_image_once_with_its_label_and_index():
     data = FERData(torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1), torch.arange(10) % 6)
-    torch.manual_seed(0)
-    loader = batches(data, batch_size=4, shuffle=shuffle)
+    loader = batches(data, batch_size=4)
     images, labels, indices = (torch.cat(parts) for parts in zip(*loader, strict=True))
     assert [len(batch[0]) for batch in loader] == [4, 4, 2]
-    assert sorted(indices.tolist()) == list(range(10))
-    assert (indices.tolist() == list(range(10))) is not shuffle
+    assert indices.tolist() == list(range(10))
     assert torch.equal(images, data.images[indices])
     assert torch.equal(labels, data.labels[indices])
+
+
+def test_shuffled_batches_hold_every_index_once_in_another_order_each_time():
+    torch.manual_seed(0)
+    first, second = (torch.cat(list(shuffled(10, batch_size=4))).tolist() for _ in range(2))
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert first != second

@@ -89,6 +89,37 @@ def test_a_run_killed_before_its_best_model_was_written_writes_it_when_resumed(t
     assert json.loads((tmp_path / "history.json").read_text())["stopped"] == "1 epochs done"
 
 
+def test_a_run_that_saves_seldom_ends_with_its_best_weights_also_when_killed(tmp_path, monkeypatch):
+    """As on a GPU. The first epoch is the best, the second is saved; the kill comes before the model is written."""
+    recipe = replace(CONFIGS["v1"].recipe, epochs=1, size=16)
+    run(tmp_path / "first", recipe)
+    recipe = replace(recipe, epochs=3)
+    epochs_saved = []
+
+    def save(checkpoints: Path, epoch: int, accelerator) -> None:
+        epochs_saved.append(epoch)
+        save_checkpoint(checkpoints, epoch, accelerator)
+
+    def scores(logits, labels, weights) -> dict:
+        scored.append(0.5 - 0.1 * len(scored))
+        return {"validation_loss": 1.0, "validation_accuracy": scored[-1], "validation_macro_recall": 0.5}
+
+    save_checkpoint, scored = fit.save_checkpoint, []
+    monkeypatch.setattr(fit, "save_checkpoint", save)
+    monkeypatch.setattr(fit, "_validation_scores", scores)
+    monkeypatch.setattr(fit, "_is_due", lambda saved, accelerator: len(scored) == 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "save_model", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "parts", recipe)
+    assert epochs_saved == [2]
+    history = run(tmp_path / "parts", recipe, resume=True)
+    assert epochs_saved == [2, 3], "the end is always saved"
+    assert history["best_epoch"] == 1
+    first, parts = (FERModel.from_pretrained(tmp_path / name / "models") for name in ("first", "parts"))
+    assert parts.digest() == first.digest()
+
+
 def test_a_model_killed_between_its_files_is_written_anew(tmp_path, monkeypatch):
     """Before its weights, and so before it is taken for finished: its temperature would be another epoch's."""
     recipe = replace(CONFIGS["v1"].recipe, epochs=1, size=16)

@@ -76,3 +76,16 @@ def test_the_average_follows_weights_and_statistics_slowly_and_forgets_the_begin
             value.data.fill_(step)
     for name in kept:  # in the end it lags 0.9 / (1 - 0.9) steps behind
         torch.testing.assert_close(getattr(average.module, name), torch.full((3,), 119.0 - 9.0), rtol=0, atol=0.05)
+
+
+def test_a_recipe_for_larger_batches_moves_as_far_for_each_image():
+    recipe = replace(PLAIN, optimizer="sgd", batch_size=64, epochs=160, warmup=2, ema=0.999)
+    assert optim.for_batch(recipe, 64) == recipe
+    larger = optim.for_batch(recipe, 256, processes=2)
+    assert larger.batch_size == 256
+    assert larger.lr == pytest.approx(8 * recipe.lr)
+    assert larger.ema == pytest.approx(recipe.ema**8), "what is left of a network after eight steps, now after one"
+    assert larger.warmup == 5
+    assert optim.for_batch(replace(recipe, optimizer="adam"), 256).lr == pytest.approx(2 * recipe.lr)
+    assert optim.for_batch(replace(recipe, epochs=3), 256).warmup == 2, "it ends before the training does"
+    assert optim.for_batch(replace(recipe, ema=0.0), 256).ema == 0.0
