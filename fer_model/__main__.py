@@ -11,11 +11,14 @@ import argparse
 import contextlib
 import inspect
 import logging
+import os
 import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from fer_model import cli, research
-from fer_model.errors import ImageError
+from fer_model.errors import ImageError, ModelError
 from fer_model.model.tta import VIEWS
 from fer_model.runs import RESULTS, Run, default_model
 
@@ -24,12 +27,17 @@ from fer_model.runs import RESULTS, Run, default_model
 
 def _predict_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", metavar="PATH", help="images, videos, zips, folders or quoted globs")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="where the table goes (default: the terminal)")
+    parser.add_argument("--csv", "--output", type=Path, metavar="FILE", help="where the table goes (default: terminal)")
     parser.add_argument("--gradcam", type=Path, metavar="DIR", help="also every face with its heat map, as PNG files")
     parser.add_argument(
         "--model", metavar="PATH_OR_ID", help="folder or Hub id (default: the newest under results/, else FER_MODEL)"
     )
     parser.add_argument("--whole-picture", action="store_true", help="take each image as a face; search none")
+    parser.add_argument(
+        "--small-faces",
+        action=argparse.BooleanOptionalAction,
+        help="search more closely for faces that are small in their photo (default: in large photos that hint at some)",
+    )
     parser.add_argument(
         "--every",
         type=cli.seconds,
@@ -49,6 +57,11 @@ def _predict(args: argparse.Namespace) -> None:
     Columns: file, seconds (videos only), the face's number (largest first; empty where none was found), its box in
     pixels, the detector's score, the answer, whether the model is unsure, and the probability of each class. A file
     that cannot be read is named and left out.
+
+        accelerate launch --num_processes 4 -m fer_model predict photos/ --output table.csv
+
+    This shares the files out over processes, GPUs and machines. A video or an archive stays whole. If it is interrupted
+    or a process dies, the same command goes on. Several machines need a disk in common for the table.
     """
     from fer_model.inference import bulk
     from fer_model.inference.pipeline import FERPipeline
@@ -56,17 +69,47 @@ def _predict(args: argparse.Namespace) -> None:
     logging.basicConfig(format="%(message)s")
     cli.require_files(*([args.csv] if args.csv else []))
     cli.require_folders(*([args.gradcam] if args.gradcam else []))
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        _predict_shared(args)
+        return
     files = bulk.find_files(args.paths)
     pipeline = FERPipeline.from_pretrained(args.model or default_model(RESULTS), views=args.views)
     found = bulk.items(files, args.every)
     if args.csv:  # on the terminal a progress bar would stand between the rows
         found = bulk.with_progress(found, files, args.every)
         args.csv.parent.mkdir(parents=True, exist_ok=True)
-    table = bulk.rows(pipeline, found, whole_picture=args.whole_picture, maps=args.gradcam)
+    options = {"whole_picture": args.whole_picture, "small_faces": args.small_faces}
+    table = bulk.rows(pipeline, found, **options, maps=args.gradcam)
     with args.csv.open("w", newline="", encoding="utf-8") if args.csv else contextlib.nullcontext(sys.stdout) as file:
         count = bulk.write_table(file, table, pipeline.model.class_names)
     if not count:
         raise ImageError("None of these files could be read.")
+
+
+def _predict_shared(args: argparse.Namespace) -> None:
+    """As one of the processes of `accelerate launch`."""
+    from fer_model.inference import bulk
+    from fer_model.inference.pipeline import FERPipeline
+    from fer_model.inference.shared import share_out, this_process
+
+    if not args.csv:
+        raise ImageError("Several processes need a file for their table: --output table.csv.")
+    state = this_process()
+    files = bulk.find_files(args.paths) if state.is_main_process else []
+    with state.local_main_process_first():  # one of them downloads it
+        pipeline = FERPipeline.from_pretrained(
+            args.model or default_model(RESULTS), device=state.device, views=args.views
+        )
+    settings = {name: getattr(args, name) for name in ("views", "every", "whole_picture", "small_faces")}
+    settings |= {"model": pipeline.model.digest(), "gradcam": str(args.gradcam)}
+
+    def rows_of(number: int, file: Path) -> Iterator[dict]:
+        maps = args.gradcam / f"{number + 1:05d}" if args.gradcam else None
+        found = bulk.items([file], args.every)
+        options = {"whole_picture": args.whole_picture, "small_faces": args.small_faces}
+        return bulk.rows(pipeline, found, **options, maps=maps)
+
+    share_out(files, args.csv, pipeline.model.class_names, settings, rows_of, state)
 
 
 # push
@@ -76,21 +119,30 @@ def _push_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("results", type=Path, metavar="FOLDER", help="a run's folder, such as results/v2")
     parser.add_argument("repo_id", metavar="USER/NAME", help="the repository")
     parser.add_argument("--private", action="store_true", help="create it as private")
+    parser.add_argument(
+        "--onnx", action="store_true", help="also onnx/model.onnx, which runs without PyTorch; the card shows how"
+    )
 
 
 def _push(args: argparse.Namespace) -> None:
     """Upload weights, config, card and the package's wheel to the Hub, in one commit.
 
         python -m fer_model push results/v3 user/name      # after `hf auth login`
+        python -m fer_model push results/v3 user/name --onnx
 
     The repository is created if need be. What you have written in the card on the Hub stays.
     """
     from fer_model.hub.push import push_folder, require_files
+    from fer_model.model.export import for_use
     from fer_model.model.network import FERModel
 
     run = Run(args.results)
     require_files(run)
-    print(push_folder(run, FERModel.from_pretrained(run.models), args.repo_id, args.private))
+    model = FERModel.from_pretrained(run.models)
+    if args.onnx:
+        _require_onnx("--onnx")
+    onnx = partial(for_use, model, heat_maps=False) if args.onnx else None
+    print(push_folder(run, model, args.repo_id, args.private, onnx))
 
 
 # export
@@ -120,13 +172,10 @@ def _export(args: argparse.Namespace) -> None:
     for any batch. Output: probabilities (batch, classes), calibrated, their sum 1. With --heat-maps also maps, (batch,
     classes, S, S) in [0, 1]. docs/speed.md has sizes, times and accuracies.
     """
-    from fer_model.errors import ModelError
     from fer_model.model import export
-    from fer_model.model.engine import has_onnx_runtime
     from fer_model.model.network import FERModel
 
-    if not has_onnx_runtime():
-        raise ModelError("export needs two more packages: pip install onnx onnxruntime")
+    _require_onnx("export")
     if args.int8 and not args.dataset:
         raise ModelError("--int8 needs --dataset: training images set the range of each layer.")
     run = Run(args.results)
@@ -144,6 +193,13 @@ def _export(args: argparse.Namespace) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_bytes(content)
     print(f"written: {output}, {len(content) / 1e6:.1f} MB")
+
+
+def _require_onnx(what: str) -> None:
+    from fer_model.model.engine import has_onnx_runtime
+
+    if not has_onnx_runtime():
+        raise ModelError(f"{what} needs two more packages: pip install onnx onnxruntime")
 
 
 # recalibrate
@@ -239,6 +295,5 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(
-        "fer_model", main, "interrupted; the same command goes on" if "ablation" in sys.argv[1:2] else "interrupted"
-    )
+    goes_on = "ablation" in sys.argv[1:2] or int(os.environ.get("WORLD_SIZE", 1)) > 1
+    cli.run("fer_model", main, "interrupted; the same command goes on" if goes_on else "interrupted")

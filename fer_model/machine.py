@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:  # the Space uses this file too, and loads no accelerate
-    from accelerate import Accelerator
+    from accelerate import Accelerator, PartialState
 
 PACKAGES = ("numpy", "pillow", "opencv-python-headless", "datasets", "onnxruntime")
 """Whose versions may change figures, besides torch's and accelerate's."""
@@ -32,15 +32,19 @@ FLAGS = (
 """How the names of the environment variables begin that may change them."""
 
 
-def share_cores(accelerator: "Accelerator", threads: int | None = None) -> None:
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def share_cores(accelerator: "Accelerator | PartialState", threads: int | None = None) -> None:
     """Give each CPU process `threads` threads, by default its share of the cores.
 
     `accelerate launch` gives a process one thread unless told otherwise, and leaves the other cores idle.
     """
     if threads is None and accelerator.device.type == "cpu":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         here = os.environ.get("LOCAL_WORLD_SIZE", "1")  # processes on this machine
-        threads = max(1, cores // max(1, int(here) if here.isdigit() else 1))
+        threads = max(1, usable_cores() // max(1, int(here) if here.isdigit() else 1))
     if threads is not None:
         torch.set_num_threads(threads)
 

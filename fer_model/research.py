@@ -182,12 +182,18 @@ def robustness(args: argparse.Namespace) -> None:
     print(summary(found), f"written: {args.output}, and the plot beside it", sep="\n")
 
 
+BENCH_PARTS = ("training", "start", "many", "peers", "answers")
+
+
 def bench_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default=DEFAULT_DATASET, metavar="ID_OR_PATH", help="(default: %(default)s)")
     parser.add_argument("--images", type=cli.positive, metavar="N", help="test images for accuracies (default: all)")
     parser.add_argument("--rounds", type=cli.positive, default=40, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--threads", type=cli.threads, default=1, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--only", choices=("answers", "training"), help="one part; the other's figures stay")
+    parser.add_argument(
+        "--only", choices=BENCH_PARTS, action="append", help="one part, may be repeated; the others' figures stay"
+    )
+    parser.add_argument("--peers", type=Path, metavar="VENV", help="where the package fer is; measured only if given")
     parser.add_argument("--compile", action="store_true", help="torch.compile in our training: takes minutes")
     parser.add_argument(
         "--output", type=Path, default=RESULTS / "benchmarks.json", metavar="FILE", help="(%(default)s)"
@@ -202,7 +208,10 @@ def bench(args: argparse.Namespace) -> None:
 
     Both sides of a comparison are asked in turn, and what counts is their ratio. It takes ten minutes on two quiet
     cores. It writes results/benchmarks.json and .png, from which docs/speed.md is filled. It needs
-    requirements-dev.txt.
+    requirements-dev.txt. The package fer from PyPI is measured too, where it has a venv of its own:
+
+        python3.11 -m venv VENV && VENV/bin/pip install fer "setuptools<81"
+        python -m fer_model bench --dataset ../shared/data/fer2013 --only peers --only answers --peers VENV
     """
     import os
 
@@ -214,7 +223,7 @@ def bench(args: argparse.Namespace) -> None:
     from fer_model.errors import ModelError
     from fer_model.machine import environment
     from fer_model.model.engine import has_onnx_runtime
-    from fer_model.studies import bench
+    from fer_model.studies import bench, bench_training, crowds, peers, start
     from fer_model.studies.plots import accuracy_over_time
 
     if not has_onnx_runtime():
@@ -222,37 +231,42 @@ def bench(args: argparse.Namespace) -> None:
     cli.require_files(args.output)
     torch.set_num_threads(args.threads)
     train, test = (load_fer(args.dataset, split) for split in ("train", "test"))
-    if args.only != "answers":
-        from fer_model.studies import bench_training
+    test = limited(test, args.images, seed=0)
+    runs = [run for run in (Run(RESULTS / version) for version in VERSIONS) if run.metrics_file.is_file()]
+    newest, few = runs[-1], max(2, args.rounds // 8)  # few rounds of what takes long
+    parts = args.only or [part for part in BENCH_PARTS if part != "peers" or args.peers]
+    if "peers" in parts and not args.peers:
+        raise ModelError("--only peers needs --peers VENV; bench --help says how to make one.")
 
+    def about(*part: str) -> dict:
+        options = ("dataset", "images", "rounds", "threads", "compile")
+        command = cli.repeat(["python", "-m", "fer_model", "bench", *part], args, options)
+        machine = {"environment": environment(torch.device("cpu")), "cores": os.cpu_count()}
+        return {"command": command, **machine, "load_before": round(os.getloadavg()[0], 1)}
+
+    if "training" in parts:
         trained = bench_training.measure(train, args.rounds, args.threads, args.compile)
-        trained["training"]["command"] = cli.repeat(
-            ["python", "-m", "fer_model", "bench", "--only", "training"],
-            args,
-            ("dataset", "rounds", "threads", "compile"),
-        )
+        trained["training"]["command"] = about("--only", "training")["command"]
         write_json(args.output, (read_json(args.output) or {}) | trained)
         print(bench_training.summary(trained))
-        if args.only:
-            return
-    found: dict = {
-        "command": cli.repeat(["python", "-m", "fer_model", "bench"], args, ("dataset", "images", "rounds", "threads")),
-        "environment": environment(torch.device("cpu")),
-        "cores": os.cpu_count(),
-        "load_before": round(os.getloadavg()[0], 1),
+    others: dict[str, tuple[Callable[[], dict], Callable[[dict], str]]] = {
+        "start": (lambda: start.measure(newest.models, few), start.summary),
+        "many": (lambda: crowds.measure(newest.models, few), crowds.summary),
+        "peers": (lambda: peers.measure(args.peers, newest, test, args.rounds), peers.summary),
     }
-    test = limited(test, args.images, seed=0)
-    for version in VERSIONS:
-        for name, measured in bench.measure_version(Run(RESULTS / version), test.images[:1], args.rounds).items():
-            found.setdefault(name, {})[version] = measured
-    newest = VERSIONS[-1]
-    found["test_images"] = len(test)
-    found["exports"] = {newest: bench.measure_exports(Run(RESULTS / newest), train, test, args.rounds)}
-    everything = (read_json(args.output) or {}) | found
-    write_json(args.output, everything)
-    accuracies = {version: read_json(Run(RESULTS / version).metrics_file)["accuracy"] for version in VERSIONS}
-    accuracy_over_time(everything, accuracies, args.output.with_suffix(".png"))
-    print(bench.summary(found), f"written: {args.output}, and the plot beside it", sep="\n")
+    for part in [part for part in others if part in parts]:
+        measure, summary = others[part]
+        measured = about("--only", part, *(["--peers", "VENV"] if part == "peers" else [])) | measure()
+        write_json(args.output, (read_json(args.output) or {}) | {part: measured})
+        print(summary(measured))
+    if "answers" in parts:
+        found = about() | bench.measure(runs, train, test, args.rounds)
+        write_json(args.output, (read_json(args.output) or {}) | found)
+        print(bench.summary(found))
+    if "exports" in (everything := read_json(args.output) or {}):
+        accuracies = {run.folder.name: read_json(run.metrics_file)["accuracy"] for run in runs}
+        accuracy_over_time(everything, accuracies, args.output.with_suffix(".png"))
+    print(f"written: {args.output}, and the plot beside it")
 
 
 def votes_arguments(parser: argparse.ArgumentParser) -> None:

@@ -26,6 +26,7 @@ RESULTS = Path("results")
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
+ONNX_FILE = "onnx/model.onnx"
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ from fer_model import cli
 from fer_model.data.fer2013 import load_fer
 from fer_model.data.splits import stratified_split, validation_images
 from fer_model.images import open_image
-from fer_model.inference.detector import CROP_MARGIN, Detection, crop_face, shared_detector, whole_pixels
+from fer_model.inference.crop import CROP_MARGIN, crop_face
+from fer_model.inference.detector import Detection, shared_detector, whole_pixels
 from fer_model.inference.pipeline import FERPipeline, Place
 from fer_model.machine import keep_freed_memory
 from fer_model.model.preprocess import to_face

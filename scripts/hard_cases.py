@@ -30,7 +30,8 @@ from fer_model.data.dataset import FERData
 from fer_model.data.fer2013 import load_fer
 from fer_model.data.splits import validation_images
 from fer_model.inference import pipeline as module
-from fer_model.inference.detector import crop_face, shared_detector
+from fer_model.inference.crop import crop_face
+from fer_model.inference.detector import shared_detector
 from fer_model.inference.guards import look
 from fer_model.machine import environment
 from fer_model.model.preprocess import preprocess

@@ -8,11 +8,11 @@ from typing import Any, Protocol
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader
 
-from fer_model.configs import CONFIGS, DEFAULT_DATASET, NEAR_DUPLICATE
+from fer_model.configs import CONFIGS, DATA_SIZE, DEFAULT_DATASET, NEAR_DUPLICATE
 from fer_model.hub.merge import MEASURED_BY, merged
 from fer_model.labels import COUNTS, EMOTIONS
 from fer_model.records import History, Metrics, Scores
-from fer_model.runs import ROOT, Run, all_epochs, folder_name, length, read_json, teachers, title
+from fer_model.runs import ONNX_FILE, ROOT, Run, all_epochs, folder_name, length, read_json, teachers, title
 
 FER2013_TEST_IMAGES = {6: 5945, 7: 7178}
 """By the number of classes: PublicTest and PrivateTest together, without the neutral images or with them."""
@@ -42,12 +42,15 @@ def write_card(run: Run, model: Network) -> None:
     run.card.write_text(merged(old, model_card(run, model)), encoding="utf-8")
 
 
-def model_card(run: Run, model: Network, repo_id: str | None = None, wheel: str | None = None) -> str:
+def model_card(
+    run: Run, model: Network, repo_id: str | None = None, wheel: str | None = None, onnx: bool = False
+) -> str:
     """The generated card. Metrics of other weights than the model's are left out.
 
     Args:
         repo_id: the Hub id that the card's examples name.
         wheel: the address of the package's wheel, for its `pip install`.
+        onnx: there is an ONNX file beside the weights, and the card shows how to run it.
     """
     metrics = run.metrics()
     if metrics and metrics["model_sha256"] != model.digest():
@@ -61,6 +64,7 @@ def model_card(run: Run, model: Network, repo_id: str | None = None, wheel: str 
         metrics=metrics,
         history=run.history(),
         wheel=wheel,
+        onnx=onnx,
         robustness=_robustness(run, model),
     )
 
@@ -99,6 +103,7 @@ def render(
     metrics: Metrics | None = None,
     history: History | None = None,
     wheel: str | None = None,
+    onnx: bool = False,
     robustness: dict | None = None,
 ) -> str:
     """A whole card in Markdown.
@@ -110,6 +115,7 @@ def render(
         metrics: what `evaluate.py` measured of these weights.
         history: the training run that made them.
         wheel: the address of the package's wheel, for `pip install`. Without it the card names a clone.
+        onnx: an ONNX file is there too.
         robustness: what was measured of these weights on changed photos.
     """
     environment = _environment()
@@ -124,6 +130,8 @@ def render(
         input_size=CONFIGS[version].architecture.input_size,
         source=repo_id or folder,
         wheel=wheel,
+        onnx=ONNX_FILE if onnx else "",
+        data_size=DATA_SIZE,
         metrics=metrics,
         parts=_parts(metrics) if metrics else [],
         test_set=test_set,

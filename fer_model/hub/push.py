@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -18,7 +19,7 @@ from fer_model.hub.download import hub_card, hub_wheel
 from fer_model.hub.errors import explain
 from fer_model.hub.merge import merged, personal, with_results
 from fer_model.records import Metrics
-from fer_model.runs import CARD_FILE, CONFIG_FILE, ROOT, WEIGHTS_FILE, Run
+from fer_model.runs import CARD_FILE, CONFIG_FILE, ONNX_FILE, ROOT, WEIGHTS_FILE, Run
 
 
 def prepare_push(repo_id: str, private: bool = False) -> str:
@@ -67,20 +68,25 @@ def require_files(run: Run) -> None:
             raise FERError(f"There is nothing to push: {run.models / name} is not there.")
 
 
-def push_folder(run: Run, model: Network, repo_id: str, private: bool = False) -> str:
+def push_folder(
+    run: Run, model: Network, repo_id: str, private: bool = False, onnx: Callable[[], bytes] | None = None
+) -> str:
     """Upload weights, config, card and the package's wheel to the Hub in one commit; returns a sentence.
 
     The repository is created if need be. A card that is there already keeps what people wrote in it.
 
     Args:
         model: the network in the run's folder.
+        onnx: gives the same as an ONNX file, which goes up too. Without, an older one is removed, because it may hold
+            other weights.
 
     Raises:
         FERError: the upload failed. Nothing local is changed; the message says how to try again.
     """
     require_files(run)
     local = run.card.read_text(encoding="utf-8") if run.card.is_file() else ""
-    again = shlex.join(["python", "-m", "fer_model", "push", str(run.folder), repo_id] + ["--private"] * private)
+    again = shlex.join(["python", "-m", "fer_model", "push", str(run.folder), repo_id])
+    again += " --private" * private + " --onnx" * (onnx is not None)
     try:
         repo_id = prepare_push(repo_id, private)
         head = commit_of(repo_id)
@@ -90,12 +96,16 @@ def push_folder(run: Run, model: Network, repo_id: str, private: bool = False) -
             wheel = build_wheel(folder)
             for name in (CONFIG_FILE, WEIGHTS_FILE):
                 shutil.copy(run.models / name, folder)
+            if onnx:
+                (folder / ONNX_FILE).parent.mkdir()
+                (folder / ONNX_FILE).write_bytes(onnx())
             address = hf_hub_url(repo_id, wheel.name) if wheel else hub_wheel(repo_id, head)
-            new = model_card(run, model, repo_id, address)
+            new = model_card(run, model, repo_id, address, onnx=onnx is not None)
             (folder / CARD_FILE).write_text(merged(there or local, new), encoding="utf-8", newline="")
             HfApi().upload_folder(
                 repo_id=repo_id,
                 folder_path=folder,
+                delete_patterns=ONNX_FILE,  # does nothing to a file that goes up
                 commit_message="Upload model, config, card and package",
                 parent_commit=head,  # if somebody else writes at this moment, the Hub answers 412
             )

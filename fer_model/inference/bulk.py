@@ -51,20 +51,28 @@ def items(files: Iterable[Path], every: float = 0.0) -> Iterator[Item]:
 
 
 def rows(
-    pipeline: FERPipeline, found: Iterable[Item], *, whole_picture: bool = False, maps: Path | None = None
+    pipeline: FERPipeline,
+    found: Iterable[Item],
+    *,
+    whole_picture: bool = False,
+    small_faces: bool | None = None,
+    maps: Path | None = None,
 ) -> Iterator[dict]:
     """A dict by `columns` for every face, or one with an empty `face` for an image without.
 
     What cannot be read is logged and left out.
 
     Args:
+        small_faces: as in `FERPipeline`.
         maps: folder for every face with its heat map, as NUMBER-FILE-FACE.png. NUMBER counts the images from 1.
     """
     for position, item in enumerate(found, 1):
         try:
             if item.problem:
                 raise ImageError(item.problem)
-            result = pipeline(item.image, whole_picture=whole_picture, heat_maps=maps is not None)
+            result = pipeline(
+                item.image, whole_picture=whole_picture, small_faces=small_faces, heat_maps=maps is not None
+            )
         except ImageError as error:
             left_out(item.file, error)
             continue

@@ -1,4 +1,4 @@
-"""Find faces in a photo with CenterFace, and cut them out as FER2013 does."""
+"""Find faces in a photo with CenterFace, small ones in large photos too."""
 
 import hashlib
 import math
@@ -21,11 +21,14 @@ WEIGHTS_SHA256 = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aef
 DETECTION_SIZE = 640
 """Longest side, in pixels, at which a photo is searched. Larger photos are shrunk to it."""
 
+LARGE_PHOTO = 1500
+"""Longest side, in pixels, above which a photo that seems to show small faces is searched more closely by default."""
+
+SMALL_FACE = 14
+"""Longer side, in pixels at the size that is searched, below which the network misses many faces."""
+
 SMALL_IMAGE = 96
 """An image with no side longer than this, in pixels, is taken as a face crop. FER2013's own are 48 x 48."""
-
-CROP_MARGIN = 1.06
-"""Side of the square that is cut out, relative to the longer side of the box: as tight as in FER2013."""
 
 MIN_EYE_DISTANCE = 0.2
 """Relative to the box's longer side. Eyes closer than this belong to a face in profile and do not show its tilt."""
@@ -33,6 +36,8 @@ MIN_EYE_DISTANCE = 0.2
 _STRIDE = 4  # the network's outputs have one cell per 4 x 4 pixels
 # heat map, log sizes, offsets, and five landmarks, of which the eyes are used
 _OUTPUTS = ("537", "538", "539", "540")
+_HINT = 0.1  # a score that is worth a closer look: faces too small to be found have more
+_TILE, _TILE_OVERLAP = 2 * DETECTION_SIZE, 64  # pixels; memory grows with a tile, and a small face fits into an overlap
 _OVERLAP = 0.3  # boxes that overlap more than this (intersection over union) are the same face
 
 
@@ -88,7 +93,13 @@ class FaceDetector:
             self._lock = threading.Lock()
 
     def detect(
-        self, image: Image.Image, threshold: float = 0.5, *, size: int = DETECTION_SIZE, thorough: bool = True
+        self,
+        image: Image.Image,
+        threshold: float = 0.5,
+        *,
+        size: int = DETECTION_SIZE,
+        thorough: bool = True,
+        small_faces: bool | None = None,
     ) -> list[Detection]:
         """Faces in an RGB image, largest first; empty when there is none.
 
@@ -99,8 +110,14 @@ class FaceDetector:
             size: longest side, in pixels, at which the image is searched. Half of it takes a quarter of the time, and
                 misses faces that are then smaller than about 10 pixels.
             thorough: search an image without a find once more, with a grey border around it.
+            small_faces: search at twice the size as well, then at four times, down to the image's own pixels. By
+                default only as long as the last search hints at faces below `SMALL_FACE`, and only where the longest
+                side is above `LARGE_PHOTO`. The second search takes four times as long as the first.
         """
-        found = self._search(image, threshold, size)
+        if small_faces or (small_faces is None and max(image.size) > LARGE_PHOTO):
+            found = self._search_closer(image, threshold, size, bool(small_faces))
+        else:
+            found = self._search(image, threshold, size)
         if found or not thorough:
             return found
         # shrunk first: with a border, the photo itself would have four times its pixels, a panorama far more
@@ -115,6 +132,36 @@ class FaceDetector:
             if box[2] > box[0] and box[3] > box[1]:
                 inside.append(Detection(box, face.score, _points((np.array(face.eyes) - border) / scale)))
         return inside
+
+    def _search_closer(self, image: Image.Image, threshold: float, size: int, always: bool) -> list[Detection]:
+        """As `_search`, at twice the size again and again: while faces seem too small, or `always`."""
+        seen = self._search(image, min(threshold, _HINT), size)
+        found = [face for face in seen if face.score > threshold]
+        while size < max(image.size):
+            scale = size / max(image.size)
+            if not always and all(_longer(face) * scale >= SMALL_FACE for face in seen):
+                break
+            size = min(2 * size, max(image.size))
+            seen = self._search_tiles(image, min(threshold, _HINT), size)
+            # a face that fills a tile's overlap is found by the search before
+            found = _joined(found, [face for face in seen if face.score > threshold])
+        return found
+
+    def _search_tiles(self, image: Image.Image, threshold: float, size: int) -> list[Detection]:
+        """Faces up to `_TILE_OVERLAP` pixels in an image of this size, found in tiles that overlap."""
+        scale = size / max(image.size)
+        width, height = (max(1, round(side * scale)) for side in image.size)
+        shrunk = image.resize((width, height), Image.Resampling.BILINEAR)
+        found = []
+        for top in _starts(height):
+            for left in _starts(width):
+                tile = shrunk.crop((left, top, min(left + _TILE, width), min(top + _TILE, height)))
+                for face in self._search(tile, threshold, _TILE):
+                    if _longer(face) <= _TILE_OVERLAP:
+                        box = _clip((np.array(face.box) + (left, top, left, top)) / scale, image)
+                        eyes = _points((np.array(face.eyes) + (left, top)) / scale)
+                        found.append(Detection(box, face.score, eyes))
+        return found
 
     def _search(self, image: Image.Image, threshold: float, size: int = DETECTION_SIZE) -> list[Detection]:
         scale = min(size / max(image.size), 1.0)
@@ -171,51 +218,35 @@ def _for_onnx_runtime(content: bytes) -> bytes:
     return model.SerializeToString()
 
 
+def _starts(side: int) -> list[int]:
+    """Where tiles begin along a side of so many pixels."""
+    count = max(1, math.ceil((side - _TILE_OVERLAP) / (_TILE - _TILE_OVERLAP)))
+    return np.linspace(0, max(side - _TILE, 0), count).round().astype(int).tolist()
+
+
+def _joined(found: list[Detection], closer: list[Detection]) -> list[Detection]:
+    """Finds of two searches, each face once, largest first.
+
+    Mouths and eyes look like small faces when seen closely: what lies inside a face twice as large is left out.
+    """
+    closer = [face for face in closer if not any(_inside(face, other) for other in found)]
+    faces = [*found, *closer]
+    boxes = [(left, top, right - left, bottom - top) for left, top, right, bottom in (face.box for face in faces)]
+    kept = np.array(cv2.dnn.NMSBoxes(boxes, [face.score for face in faces], 0.0, _OVERLAP)).flatten().astype(int)
+    return sorted((faces[index] for index in kept), key=lambda face: _area(face.box), reverse=True)
+
+
+def _inside(face: Detection, other: Detection) -> bool:
+    """Does the middle of a face lie in another one, at least twice as large?"""
+    left, top, right, bottom = other.box
+    x, y = (face.box[0] + face.box[2]) / 2, (face.box[1] + face.box[3]) / 2
+    return left <= x <= right and top <= y <= bottom and _longer(other) >= 2 * _longer(face)
+
+
 @lru_cache(maxsize=1)
 def shared_detector() -> FaceDetector:
     """One detector for the whole process, because it takes memory and time to load."""
     return FaceDetector()
-
-
-def crop_face(image: Image.Image, box: Box, tilt: float = 0.0) -> Image.Image:
-    """The square around a box. Outside the photo its edge pixels are repeated.
-
-    Args:
-        tilt: degrees by which the face is turned clockwise in the photo. In the crop it is upright.
-    """
-    left, top, right, bottom = box
-    side = max(1, round(max(right - left, bottom - top) * CROP_MARGIN))
-    x0, y0 = round((left + right - side) / 2), round((top + bottom - side) / 2)
-    if tilt:
-        return _turned(image, x0, y0, side, tilt)
-    columns = np.clip(np.arange(x0, x0 + side), 0, image.width - 1)
-    rows = np.clip(np.arange(y0, y0 + side), 0, image.height - 1)
-    # only the square is converted, not a photo of many megapixels
-    area = image.crop((int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1))
-    return Image.fromarray(np.asarray(area)[np.ix_(rows - rows[0], columns - columns[0])])
-
-
-def _turned(image: Image.Image, x0: int, y0: int, side: int, tilt: float) -> Image.Image:
-    """The square turned clockwise about its centre."""
-    reach = math.ceil(side * (math.sqrt(2) - 1) / 2) + 1  # how far a corner comes out of the upright square
-    outer = (
-        max(x0 - reach, 0),
-        max(y0 - reach, 0),
-        min(x0 + side + reach, image.width),
-        min(y0 + side + reach, image.height),
-    )
-    area = np.asarray(image.crop(outer))
-    cos, sin = math.cos(math.radians(tilt)), math.sin(math.radians(tilt))
-    middle, x, y = (side - 1) / 2, x0 - outer[0] + (side - 1) / 2, y0 - outer[1] + (side - 1) / 2
-    to_photo = np.array(((cos, -sin, x - middle * (cos - sin)), (sin, cos, y - middle * (sin + cos))))
-    turned = cv2.warpAffine(
-        area,
-        to_photo,
-        (side, side),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    return Image.fromarray(turned)
 
 
 def _points(pair: np.ndarray) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -231,6 +262,11 @@ def whole_pixels(sides: Iterable[float]) -> Box:
 
 def _clip(box: np.ndarray, image: Image.Image) -> Box:
     return whole_pixels(np.round(box).astype(int).clip(0, (image.width, image.height) * 2))
+
+
+def _longer(face: Detection) -> int:
+    left, top, right, bottom = face.box
+    return max(right - left, bottom - top)
 
 
 def _area(box: Box) -> int:

@@ -14,7 +14,8 @@ from PIL import Image
 
 from fer_model.errors import ModelError
 from fer_model.images import ImageSource, open_image
-from fer_model.inference.detector import SMALL_IMAGE, Box, crop_face, shared_detector
+from fer_model.inference.crop import crop_face
+from fer_model.inference.detector import SMALL_IMAGE, Box, shared_detector
 from fer_model.inference.guards import look
 from fer_model.labels import LABEL2ID
 from fer_model.model.engine import Engine, moved, placed
@@ -165,6 +166,7 @@ class FERPipeline:
         whole_picture: bool = False,
         level_eyes: bool = True,
         heat_maps: bool = True,
+        small_faces: bool | None = None,
     ) -> Result:
         """Recognise every face in one image.
 
@@ -174,6 +176,7 @@ class FERPipeline:
                 always taken so.
             level_eyes: turn each face upright before it is shown to the network. Without, one that lies is doubted.
             heat_maps: also compute every class's map (`gradcam.shown_method`). Without, an answer takes less time.
+            small_faces: search more closely, as `FaceDetector.detect` does; by default only large photos that need it.
 
         Returns:
             A `Result`. An image without a face gives no faces and a message that says so.
@@ -182,16 +185,28 @@ class FERPipeline:
             ImageError: the image cannot be read.
         """
         photo = open_image(image)
-        return self.search(photo, whole_picture=whole_picture, level_eyes=level_eyes, heat_maps=heat_maps)
+        return self.search(
+            photo,
+            whole_picture=whole_picture,
+            level_eyes=level_eyes,
+            heat_maps=heat_maps,
+            small_faces=small_faces,
+        )
 
     def search(
-        self, photo: Image.Image, *, whole_picture: bool = False, level_eyes: bool = True, heat_maps: bool = True
+        self,
+        photo: Image.Image,
+        *,
+        whole_picture: bool = False,
+        level_eyes: bool = True,
+        heat_maps: bool = True,
+        small_faces: bool | None = None,
     ) -> Result:
         """The same for an upright RGB image, as `open_image` gives it."""
         if whole_picture or max(photo.size) <= SMALL_IMAGE:
             places = [Place((0, 0, *photo.size), None, 0.0)]
         else:
-            found = shared_detector().detect(photo)
+            found = shared_detector().detect(photo, small_faces=small_faces)
             places = [Place(face.box, face.score, face.tilt if level_eyes else 0.0) for face in found]
         places = [checked(photo, place, level_eyes) for place in places]
         faces = self.recognise(photo, places, heat_maps=heat_maps)

@@ -73,7 +73,7 @@ def follow(
     Args:
         frame: RGB. seconds: its time, not before that of the last one.
     """
-    found = shared_detector().detect(frame, size=SEARCH_SIZE, thorough=False)[:MOST_FACES]
+    found = shared_detector().detect(frame, size=SEARCH_SIZE, thorough=False, small_faces=False)[:MOST_FACES]
     places = [checked(frame, Place(face.box, face.score, face.tilt)) for face in found]
     faces = pipeline.recognise(frame, places, heat_maps=heat_maps)
     before = list(tracker.faces)

@@ -140,7 +140,8 @@ def folded(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
     """One convolution that gives what both give, one after the other, in evaluation mode. Both stay as they are."""
     scale, shift = _scale_and_shift(norm)
     size = int(convolution.kernel_size[0])
-    both = nn.Conv2d(convolution.in_channels, convolution.out_channels, size, padding=size // 2)
+    # on no device, because drawing weights takes longer than what follows
+    both = nn.Conv2d(convolution.in_channels, convolution.out_channels, size, padding=size // 2, device="meta")
     both.weight = nn.Parameter(convolution.weight * scale[:, None, None, None])
     both.bias = nn.Parameter(shift if convolution.bias is None else shift + scale * convolution.bias)
     return both

@@ -17,7 +17,7 @@ from fer_model.hub import card
 from fer_model.hub.download import fetch, hub_card, hub_wheel
 from fer_model.hub.merge import merged
 from fer_model.labels import COUNTS, EMOTIONS, class_names
-from fer_model.runs import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from fer_model.runs import CARD_FILE, CONFIG_FILE, ONNX_FILE, WEIGHTS_FILE
 
 _LARGEST_CONFIG = 1_000_000  # bytes; ours have less than a thousand
 
@@ -122,7 +122,8 @@ class Pretrained(nn.Module, PyTorchModelHubMixin):
                 revision=branch,
                 create_pr=create_pr,
                 parent_commit=head,
-                **upload_options,
+                # an ONNX file that is there may hold other weights
+                **({"delete_patterns": ONNX_FILE} | upload_options),
             )
 
     @classmethod

@@ -45,7 +45,10 @@ SECTIONS: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {
     "data": ("data.md", data.data_table),
     "votes": ("votes.md", data.votes_table),
     "crowd": ("crowd.md", versions.crowd_table),
-    "cold start": ("cold_start.md", speed.cold_start),
+    "start": ("start.md", speed.start_table),
+    "small faces": ("small_faces.md", speed.small_faces),
+    "many files": ("many_files.md", speed.many_files),
+    "peers": ("peers.md", speed.peers),
     "demo": ("demo.md", speed.demo_table),
     "speed": ("speed.md", speed.benchmarks),
     "training speed": ("training_speed.md", speed.training),
@@ -59,7 +62,7 @@ def section(name: str, results: Path) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=False, undefined=StrictUndefined
     )
-    environment.filters["thousands"] = "{:,}".format
+    environment.filters |= {"thousands": "{:,}".format, "spread": speed.spread}
     template, numbers = SECTIONS[name]
     return environment.get_template(template).render(numbers(results))
 

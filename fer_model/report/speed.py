@@ -1,16 +1,74 @@
-"""The numbers on how fast the demo answers and starts."""
+"""The numbers on how fast answers and starts are."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from fer_model.configs import VERSIONS
 from fer_model.report.markdown import percent, table
 from fer_model.runs import read_json
 
+STARTS = {
+    "package": "`import fer_model`, beyond `import torch`",
+    "first_answer": "the pipeline's first answer, beyond that",
+    "page": "the demo's page, beyond `import torch`",
+}
+"""What each start in results/benchmarks.json is."""
 
-def cold_start(results: Path) -> dict[str, Any]:
-    """How long the demo takes to start; None where it has not been measured."""
-    return {"measured": read_json(results / "cold_start.json")}
+
+def start_table(results: Path) -> dict[str, Any]:
+    """How long starts take, and which take longer than they should; None where it has not been measured."""
+    measured = _part("start", results)
+    if measured is None:
+        return {"measured": None}
+    rows, missed = [], []
+    for name, what in STARTS.items():
+        one = measured[name]
+        seconds = f"{one['seconds_more']:.2f} ({one['cpu_seconds_more']:.2f})"
+        rows.append(
+            (what, one["aim_seconds"], seconds, f"{one['ratio_to_torch']:.2f} ({one['cpu_ratio_to_torch']:.2f})")
+        )
+        if one["cpu_seconds_more"] > one["aim_seconds"]:
+            missed.append(what)
+    return {
+        "measured": measured,
+        "table": table(("start", "aim, s", "s", "times `import torch`"), rows),
+        "missed": missed,
+    }
+
+
+def small_faces(results: Path) -> dict[str, Any]:
+    """What the closer look at large photos costs and finds."""
+    measured = _part("many", results)
+    return {"measured": measured, **(measured["faces"] if measured else {})}
+
+
+def many_files(results: Path) -> dict[str, Any]:
+    """What files take in one process and in several, and how many hours a million of them."""
+    measured = _part("many", results)
+    if measured is None:
+        return {"measured": None}
+    files = measured["files"]
+    hours = 1_000_000 * files["several"]["cpu_seconds_an_image"] / 3600
+    return {"measured": measured, "files": files, "one": files["one"], "several": files["several"], "hours": hours}
+
+
+def peers(results: Path) -> dict[str, Any]:
+    """Our newest version beside packages of others; None where they have not been measured."""
+    measured = _part("peers", results)
+    if measured is None:
+        return {"measured": None}
+    rows = []
+    for row in measured["rows"]:
+        name = row["name"].upper() if row["name"] in VERSIONS else row["name"]
+        rows.append((name, f"{row['photo_ms']:.0f}", f"{row['face_ms']:.1f}", percent(row["accuracy"])))
+    head = ("", "ms for a photo of one face", "ms for a face alone", "accuracy, %")
+    return {"measured": measured, "table": table(head, rows)}
+
+
+def _part(name: str, results: Path) -> dict[str, Any] | None:
+    """Of what `python -m fer_model bench` has measured."""
+    return (read_json(results / "benchmarks.json") or {}).get(name)
 
 
 COMPARISONS = {
@@ -80,7 +138,12 @@ def training(results: Path) -> dict[str, Any]:
 
 
 def _ratio(measured: dict) -> str:
-    return f"{measured['median']:.2f} ({measured['low']:.2f} to {measured['high']:.2f})"
+    return f"{measured['median']:.2f} ({spread(measured)})"
+
+
+def spread(measured: dict) -> str:
+    """The middle 80 % of the rounds of a ratio."""
+    return f"{measured['low']:.2f} to {measured['high']:.2f}"
 
 
 def demo_table(results: Path) -> dict[str, Any]:

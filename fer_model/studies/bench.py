@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,8 @@ from tqdm.auto import tqdm
 
 from fer_model.data.dataset import FERData
 from fer_model.images import open_image
-from fer_model.inference.detector import FaceDetector, crop_face
+from fer_model.inference.crop import crop_face
+from fer_model.inference.detector import FaceDetector
 from fer_model.inference.pipeline import FERPipeline
 from fer_model.model import export
 from fer_model.model.engine import Engine, Session
@@ -29,6 +31,20 @@ VISITORS = 8
 BATCH = 32
 
 Side = Callable[[], object]
+
+
+def measure(runs: list[Run], train: FERData, test: FERData, rounds: int) -> dict[str, Any]:
+    """Each comparison of every version, and the exported files of the last.
+
+    Args:
+        test: whose first face is asked about, and which the accuracies of exported files are of.
+    """
+    found: dict[str, Any] = {}
+    for run in runs:
+        for name, measured in measure_version(run, test.images[:1], rounds).items():
+            found.setdefault(name, {})[run.folder.name] = measured
+    exports = {runs[-1].folder.name: measure_exports(runs[-1], train, test, rounds)}
+    return {**found, "test_images": len(test), "exports": exports}
 
 
 def measure_version(run: Run, face: Tensor, rounds: int) -> dict[str, dict]:

@@ -13,7 +13,8 @@ COLUMNS = 5
 
 
 def accuracy_over_time(found: dict, accuracies: dict[str, float], path: Path) -> None:
-    """Test accuracy over the time for a face, without heat maps: in PyTorch, in ONNX Runtime, as exported files.
+    """Test accuracy over the time for a face, without heat maps: in PyTorch, in ONNX Runtime, as exported files;
+    and that of peers.
 
     Args:
         found: what is in results/benchmarks.json. accuracies: of each version, in [0, 1].
@@ -31,6 +32,11 @@ def accuracy_over_time(found: dict, accuracies: dict[str, float], path: Path) ->
             place = kind["ms"], 100 * kind["accuracy"]
             axes.plot(*place, "D", color="C1")
             axes.annotate(f"{version.upper()} {kind['kind']}", place, xytext=(0, -15), textcoords="offset points")
+    for row in found.get("peers", {}).get("rows", ()):
+        if row["name"] not in accuracies:  # the others are ours
+            place = row["face_ms"], 100 * row["accuracy"]
+            axes.plot(*place, "s", color="C2")
+            axes.annotate(row["name"], place, xytext=(0, 7), textcoords="offset points")
     axes.set(xlabel="ms for a face (hollow: PyTorch; full: ONNX Runtime)", ylabel="test accuracy, %")
     axes.set_xlim(left=0)
     axes.margins(y=0.2)

@@ -88,7 +88,7 @@ def _resolution(faces: Tensor, amount: float) -> Tensor:
 
 def _moved(faces: Tensor, turn: float = 0.0, shift: tuple[float, float] = (0.0, 0.0), zoom: float = 1.0) -> Tensor:
     """Turned clockwise by degrees, shifted right and down by pixels, enlarged. Edge pixels are repeated, as
-    `detector.crop_face` does at the edge of a photo."""
+    `crop.crop_face` does at the edge of a photo."""
     side = faces.shape[-1]
     padded = F.pad(faces, [side], padding_mode="edge")
     moved = F.affine(padded, turn, list(shift), zoom, [0.0, 0.0], interpolation=InterpolationMode.BILINEAR)

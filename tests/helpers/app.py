@@ -80,5 +80,5 @@ def _wait_until_ready(app: RunningApp, process: subprocess.Popen, seconds: float
                     return
             except httpx.HTTPError:
                 pass
-            time.sleep(0.05)  # scripts/cold_start.py measures with this
+            time.sleep(0.05)
     raise RuntimeError(f"The app was not ready within {seconds} seconds:\n{app.output}")

@@ -1,14 +1,20 @@
 """Up to a Hub and down again with the real client, each user with a cache of their own."""
 
+import ast
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from gradio_client import Client, handle_file
+from PIL import Image
 
 from fer_model.errors import FERError
 from fer_model.hub import push
+from fer_model.inference.pipeline import FERPipeline, Place
 from fer_model.model.network import FERModel
 from helpers import EXAMPLES
 from helpers.app import running_app
@@ -158,6 +164,45 @@ def test_push_to_hub_of_a_model_object_keeps_the_card_on_the_hub_too(hub, pushed
     assert MINE.strip() in card
     assert 'from_pretrained("tester/object")' in card
     assert "Art. 5(1)(f)" in card
+
+
+RUN_ALONE = "import sys\nfor name in ('torch', 'fer_model'): sys.modules[name] = None\n"
+
+
+def test_the_card_of_a_pushed_onnx_file_shows_the_lines_that_give_the_pipelines_probabilities(
+    hub, pushed, user, tmp_path
+):
+    user.script("-m", "fer_model", "push", pushed, "tester/onnx", "--onnx")
+    repo = hub.repo("models", "tester/onnx")
+    files = repo.files()
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "onnx" / "model.onnx").write_bytes(files["onnx/model.onnx"])
+    photo = Image.open(EXAMPLES / "drawn_anger.png").convert("RGB")
+    photo.save(tmp_path / "face.png")
+    (lines,) = (code for code in re.findall(r"```python\n(.*?)```", card_of(repo), re.DOTALL) if "onnxruntime" in code)
+    done = subprocess.run([sys.executable, "-c", RUN_ALONE + lines], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    pipeline = FERPipeline.from_pretrained(pushed / "models")
+    (face,) = pipeline.recognise(photo, [Place((0, 0, *photo.size), None, 0.0)])
+    assert ast.literal_eval(done.stdout) == pytest.approx(face.probabilities, abs=2e-3)  # PIL rounds a resized face
+
+
+def card_of(repo) -> str:
+    return repo.files()["README.md"].decode()
+
+
+@pytest.mark.parametrize("way", ["command", "method"])
+def test_a_push_of_weights_alone_removes_an_older_onnx_file_and_what_the_card_says_of_it(hub, pushed, user, way):
+    repo = hub.create("models", f"tester/stale-{way}", {"onnx/model.onnx": b"old", "onnx/mine.onnx": b"mine"})
+    if way == "command":
+        user.script("-m", "fer_model", "push", pushed, repo.id)
+    else:
+        with user.at_work():
+            FERModel.from_pretrained(pushed / "models").push_to_hub(repo.id)
+    files = repo.files()
+    assert "onnx/model.onnx" not in files
+    assert files["onnx/mine.onnx"] == b"mine"
+    assert "onnxruntime" not in card_of(repo)
 
 
 def test_saving_with_push_to_hub_pushes(hub, pushed, user, tmp_path):

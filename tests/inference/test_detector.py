@@ -6,6 +6,7 @@ from PIL import Image
 
 from fer_model.errors import ModelError
 from fer_model.inference import detector
+from fer_model.inference.crop import CROP_MARGIN, crop_face
 from fer_model.inference.pipeline import NO_FACE
 from fer_model.model.engine import has_onnx_runtime
 from helpers import EXAMPLES
@@ -75,6 +76,63 @@ def test_boxes_are_in_pixels_of_the_photo_however_large_it_is(pipeline):
     assert np.abs(np.array(large.box) / 4 - np.array(small.box)).max() < 8
 
 
+@pytest.fixture(scope="module")
+def crowd() -> Image.Image:
+    """Ten times two faces of 45 pixels in 3000 x 600, in rows and columns of 300 pixels."""
+    person = Image.open(ASTRONAUT).convert("RGB").resize((250, 250))
+    photo = Image.new("RGB", (3000, 600))
+    for number in range(20):
+        photo.paste(person, (number % 10 * 300, number // 10 * 300))
+    return photo
+
+
+def cells(faces) -> list[tuple[int, int]]:
+    """In which column and row of `crowd` the middle of each face lies."""
+    return sorted(((box[0] + box[2]) // 600, (box[1] + box[3]) // 600) for box in (face.box for face in faces))
+
+
+@pytest.mark.parametrize("small_faces", [None, True])
+def test_each_small_face_of_a_large_photo_is_found_once(crowd, small_faces, monkeypatch):
+    shared = detector.shared_detector()
+    assert len(shared.detect(crowd, small_faces=False)) < 15, "the example is too easy: choose smaller faces"
+    if small_faces:
+        monkeypatch.setattr(detector, "_TILE", 400)  # many borders, some through faces
+    found = shared.detect(crowd, small_faces=small_faces)
+    assert cells(found) == [(column, row) for column in range(10) for row in range(2)]
+    for face in found:
+        assert all(contains(face.box, eye) for eye in face.eyes)
+        assert 30 < max(face.box[2] - face.box[0], face.box[3] - face.box[1]) < 80
+
+
+@pytest.mark.parametrize("name", ["astronaut.jpg", "two_faces.jpg", "drawn_anger.png"])
+def test_a_closer_look_at_large_faces_finds_them_only_and_no_part_of_them(name, monkeypatch):
+    monkeypatch.setattr(detector, "_TILE", 400)  # its borders pass through the faces
+    photo = Image.open(EXAMPLES / name).convert("RGB").resize((900, 900))
+    shared = detector.shared_detector()
+    assert shared.detect(photo, small_faces=True) == shared.detect(photo, small_faces=False) != []
+
+
+def test_only_a_large_photo_that_hints_at_small_faces_is_searched_again(crowd, monkeypatch):
+    shared, searched = detector.shared_detector(), []
+    run = shared._run
+    monkeypatch.setattr(shared, "_run", lambda canvas: searched.append(max(canvas.shape)) or run(canvas))
+    photo = Image.open(ASTRONAUT).convert("RGB")
+    for easy in (photo, photo.resize((3000, 3000)), crowd.resize((1500, 300))):
+        shared.detect(easy, thorough=False)
+    assert searched == [512, 640, 640]
+    shared.detect(crowd)
+    assert searched[3:] == [640, 1280]
+
+
+@pytest.mark.parametrize("side", [1, 640, 1280, 1281, 2496, 2497, 9000])
+def test_tiles_cover_a_side_and_overlap_by_a_small_face(side):
+    starts = detector._starts(side)
+    ends = [min(start + detector._TILE, side) for start in starts]
+    assert (starts[0], ends[-1]) == (0, side)
+    overlaps = [end - start for end, start in zip(ends, starts[1:], strict=False)]
+    assert all(overlap >= detector._TILE_OVERLAP for overlap in overlaps)
+
+
 def test_missing_detector_weights_are_an_error_that_names_the_file(monkeypatch, tmp_path):
     (tmp_path / "centerface.onnx").write_bytes(b"not the network")
     monkeypatch.setattr(detector, "WEIGHTS", tmp_path / "centerface.onnx")
@@ -100,7 +158,7 @@ def test_a_crop_is_a_square_around_the_middle_of_its_box(two):
     for face in two.faces:
         left, top, right, bottom = face.box
         longer = max(right - left, bottom - top)
-        assert face.crop.width == face.crop.height == round(longer * detector.CROP_MARGIN)
+        assert face.crop.width == face.crop.height == round(longer * CROP_MARGIN)
         cut = np.asarray(face.crop)[face.crop.height // 2, face.crop.width // 2].astype(int)
         centre = np.asarray(two.image.crop(face.box).resize((3, 3), Image.Resampling.BOX))[1, 1].astype(int)
         assert np.abs(cut - centre).max() < 60
@@ -109,7 +167,7 @@ def test_a_crop_is_a_square_around_the_middle_of_its_box(two):
 def test_a_crop_at_the_edge_repeats_the_edge_and_stays_square():
     photo = Image.new("RGB", (40, 40), (200, 10, 10))
     photo.putpixel((0, 20), (0, 0, 255))
-    crop = np.asarray(detector.crop_face(photo, (0, 10, 10, 30)))
+    crop = np.asarray(crop_face(photo, (0, 10, 10, 30)))
     assert crop.shape == (21, 21, 3)
     outside = crop[:, :5]  # five columns lie left of the photo
     assert (outside == crop[:, 5:6]).all()
@@ -135,7 +193,7 @@ def test_a_turned_face_is_cut_out_upright(pipeline, turned):
 def test_the_eyes_are_level_in_the_crop(pipeline):
     tilted = Image.open(ASTRONAUT).convert("RGB").rotate(-30, resample=Image.Resampling.BICUBIC, expand=True)
     (face,) = detector.shared_detector().detect(tilted)
-    crop = detector.crop_face(tilted, face.box, face.tilt)
+    crop = crop_face(tilted, face.box, face.tilt)
     (again,) = detector.shared_detector().detect(crop.resize((240, 240)))
     assert abs(again.tilt) < 8
 
@@ -144,8 +202,8 @@ def test_a_tilted_crop_without_tilt_is_the_plain_one():
     rng = np.random.default_rng(0)
     photo = Image.fromarray(rng.integers(0, 255, (80, 60, 3), dtype=np.uint8))
     for box in ((10, 10, 40, 50), (-5, 60, 20, 90)):  # also at the edge
-        plain = np.asarray(detector.crop_face(photo, box)).astype(int)
-        nearly = np.asarray(detector.crop_face(photo, box, tilt=1e-6)).astype(int)
+        plain = np.asarray(crop_face(photo, box)).astype(int)
+        nearly = np.asarray(crop_face(photo, box, tilt=1e-6)).astype(int)
         assert np.abs(plain - nearly).max() <= 1
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fer_model.report.readme import section
-from fer_model.report.speed import COMPARISONS, TRAININGS
+from fer_model.report.speed import COMPARISONS, STARTS, TRAININGS
 from helpers import ROOT
 
 MEASURED = {"version": "V9", "cores": 2, "environment": {"processor": "Some CPU"}}
@@ -113,3 +113,29 @@ def test_the_speed_of_training_says_what_was_measured_on_which_machine(tmp_path)
     assert "bfloat16, channels last, not compiled, on 1 thread (Some CPU, load average 3.8" in text
     assert "On Some GPU, 2026-12-01" in text
     assert "| 48 | 512 | 8,000 | 56,000 | 7.0 | 25.0 |" in text
+
+
+def test_the_parts_of_the_benchmark_have_their_own_sections(tmp_path):
+    for name in ("start", "small faces", "many files", "peers"):
+        assert section(name, tmp_path).startswith("Not measured yet")
+    about = {"command": "C", "cores": 2, "load_before": 3.5, "environment": {"processor": "Some CPU"}}
+    more = {"aim_seconds": 0.5, "seconds_more": 0.31, "cpu_seconds_more": 0.27, "ratio_to_torch": 0.2}
+    start = dict.fromkeys(STARTS, more | {"cpu_ratio_to_torch": 0.15})
+    start |= {"torch": {"seconds": 2.0, "cpu_seconds": 1.5}}
+    ratio = {"median": 6.04, "low": 5.5, "high": 6.75}
+    faces = {"found": 100, "found_in_one_look": 10, "times_as_long": ratio}
+    cost = {"seconds_an_image": 0.4, "cpu_seconds_an_image": 0.144}
+    files = {"one": cost, "several": cost, "times_as_fast": 1.01, "images": 100, "rounds": 3, "processes": 2}
+    many = {"faces": {"crowd": faces, "one_large_face": faces}, "files": files | {"cores_used": 1}}
+    row = {"name": "fer 9", "photo_ms": 100.4, "face_ms": 0.68, "accuracy": 0.709}
+    found = {"start": start | about, "many": many | about, "peers": {"rows": [row], "test_images": 1200} | about}
+    (tmp_path / "benchmarks.json").write_text(json.dumps(found))
+    assert "| 0.5 | 0.31 (0.27) | 0.20 (0.15) |" in section("start", tmp_path)
+    assert "Above the aim" not in section("start", tmp_path)
+    start["page"] = start["page"] | {"cpu_seconds_more": 0.51}
+    (tmp_path / "benchmarks.json").write_text(json.dumps(found | {"start": start | about}))
+    assert "Above the aim even so: the demo's page, beyond `import torch`. Here" in section("start", tmp_path)
+    assert "10 are found in one look, and 100 by the rule, which takes 6.0 times" in section("small faces", tmp_path)
+    assert "0.144 s = 40 hours" in section("many files", tmp_path)
+    assert "This says nothing of the gain, because the run had 1 core" in section("many files", tmp_path)
+    assert "| fer 9 | 100 | 0.7 | 70.9 |" in section("peers", tmp_path)

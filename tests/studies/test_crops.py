@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fer_model.inference.detector import CROP_MARGIN, Detection, crop_face
+from fer_model.inference.crop import CROP_MARGIN, crop_face
+from fer_model.inference.detector import Detection
 from fer_model.model.preprocess import to_face
 from helpers import ROOT
 

@@ -18,7 +18,7 @@ from fer_model.demo.gpu import Network
 from fer_model.demo.guard import for_visitors
 from fer_model.errors import ImageError
 from fer_model.images import open_image
-from fer_model.inference.detector import CROP_MARGIN
+from fer_model.inference.crop import CROP_MARGIN
 from fer_model.inference.tracking import Tracker
 
 _STATIC = Path(__file__).parents[1] / "static"

@@ -1,0 +1,123 @@
+"""How long a start takes beyond that of PyTorch: of the package, of a first answer, of the demo's page."""
+
+import resource
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from fer_model.runs import ROOT
+
+PHOTO = ROOT / "examples" / "astronaut.jpg"
+
+Cost = tuple[float, float]
+"""Seconds by the clock, and of processor time."""
+
+AFTER = {
+    "package": ("torch", 0.5),
+    "first_answer": ("package", 1.0),
+    "page": ("torch", 3.0),
+}
+"""Of each start, what its time is counted from, and how many seconds more it may take."""
+
+
+def measure(model: Path, rounds: int) -> dict[str, dict]:
+    """Of every start in turn, how much more it takes than the one before it: medians over the rounds.
+
+    Processor time says more on a busy machine, because waiting for others does not count.
+
+    Args:
+        model: the folder whose weights answer.
+    """
+    pipeline = f"from fer_model import FERPipeline; FERPipeline.from_pretrained({str(model)!r})({str(PHOTO)!r})"
+    starts: dict[str, Callable[[], Cost]] = {
+        "torch": lambda: python("import torch"),
+        "package": lambda: python("import fer_model"),
+        "first_answer": lambda: python(pipeline),
+        "page": _page,
+    }
+    costs: dict[str, list[Cost]] = {name: [] for name in starts}
+    for _ in tqdm(range(rounds), desc="start", unit="round", leave=False):
+        for name, start in starts.items():
+            costs[name].append(start())
+    torch = {
+        f"{kind}seconds": round(statistics.median(cost[index] for cost in costs["torch"]), 3)
+        for index, kind in enumerate(("", "cpu_"))
+    }
+    found: dict[str, dict] = {"torch": torch}
+    for name, (after, aim) in AFTER.items():
+        more = _more(costs[after], costs[name], costs["torch"])
+        found[name] = {"after": after, "aim_seconds": aim, **more}
+    return found
+
+
+def _more(before: list[Cost], now: list[Cost], torch: list[Cost]) -> dict[str, float]:
+    """Medians of the differences, and of their ratios to PyTorch's own start."""
+    found = {}
+    for index, kind in enumerate(("", "cpu_")):
+        more = [b[index] - a[index] for a, b in zip(before, now, strict=True)]
+        found[f"{kind}seconds_more"] = round(statistics.median(more), 3)
+        ratios = [value / own[index] for value, own in zip(more, torch, strict=True)]
+        found[f"{kind}ratio_to_torch"] = round(statistics.median(ratios), 3)
+    return found
+
+
+def python(code: str) -> Cost:
+    """Of a new process that runs this code."""
+    return timed([sys.executable, "-c", code])
+
+
+def timed(command: list[str]) -> Cost:
+    """Of a command and its own processes, which must succeed.
+
+    Raises:
+        subprocess.CalledProcessError: it failed.
+    """
+    before, started = _of_children(), time.perf_counter()
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    return time.perf_counter() - started, _of_children() - before
+
+
+def _of_children() -> float:
+    """Seconds of processor time of all processes that were started here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _page() -> Cost:
+    """Of `python app.py`, until its page is served."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    before, started, seconds = _of_children(), time.perf_counter(), 0.0
+    command = [sys.executable, "app.py", "--port", str(port)]
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as app:
+        while app.poll() is None and not seconds:
+            try:
+                opener.open(f"http://127.0.0.1:{port}/config", timeout=5).close()
+                seconds = time.perf_counter() - started
+            except OSError:
+                time.sleep(0.05)
+        app.kill()
+    if not seconds:
+        raise RuntimeError("python app.py ended without a page")
+    return seconds, _of_children() - before
+
+
+def summary(found: dict) -> str:
+    """A line for each start."""
+    lines = [f"import torch: {found['torch']['seconds']} s ({found['torch']['cpu_seconds']} s of processor time)"]
+    for name, (after, _) in AFTER.items():
+        one = found[name]
+        lines.append(
+            f"{name}: {one['seconds_more']} s more than {after} ({one['cpu_seconds_more']} s of processor time, aim "
+            f"{one['aim_seconds']}), {one['cpu_ratio_to_torch']:.2f} of import torch"
+        )
+    return "\n".join(lines)
