@@ -14,7 +14,7 @@ from fer_model.runs import Run
 def run(tmp_path) -> Run:
     run = Run(tmp_path / "results" / "v1")
     run.models.mkdir(parents=True)
-    run.history_file.write_text(json.dumps({"epochs": []}))
+    run.history_file.write_text(json.dumps({"run": {}, "epochs": [], "best_epoch": 1}))
     return run
 
 
@@ -22,7 +22,7 @@ def test_a_run_is_found_from_its_models_folder_and_from_links_to_it(run, tmp_pat
     (tmp_path / "export").mkdir()
     for link in (tmp_path / "latest", tmp_path / "export" / "models"):
         link.symlink_to(run.models)
-        assert Run.beside(link).history() == {"epochs": []}
+        assert Run.beside(link).history() == {"run": {}, "epochs": [], "best_epoch": 1}
     assert Run.beside(f"{run.models}/") == run
     monkeypatch.chdir(run.models)
     assert Run.beside(".").folder == run.folder

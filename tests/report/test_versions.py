@@ -11,7 +11,7 @@ from helpers.small_run import measured_run
 
 
 def test_seven_classes_have_a_row_of_their_own_once_they_are_measured(tmp_path):
-    history = json.dumps({"epochs": [{}], "best_epoch": 1, "earlier": []})
+    history = json.dumps({"run": {}, "epochs": [{}], "best_epoch": 1, "earlier": []})
     measured_run(tmp_path / "v1").history_file.write_text(history)
     before = section("results", tmp_path)
     assert "seven" not in before

@@ -1,4 +1,4 @@
-"""The training loop: what it counts as best, how it goes on after a kill, and bfloat16."""
+"""The training loop: how it goes on after a kill, and bfloat16."""
 
 import json
 import math
@@ -12,28 +12,14 @@ from accelerate.state import AcceleratorState
 
 from fer_model.configs import CONFIGS, Recipe
 from fer_model.data.dataset import FERData
-from fer_model.errors import FERError, TrainingError
+from fer_model.errors import TrainingError
 from fer_model.model.network import FERModel
 from fer_model.model.preprocess import preprocess
 from fer_model.runs import Run
 from fer_model.training import checkpoints, fit, losses, step
-from fer_model.training.history import Progress
 from fer_model.training.warm_start import Start
 
 PLAIN = Recipe(lr=0.1, weight_decay=0.01)
-
-
-def test_epochs_over_smaller_images_neither_count_as_best_nor_end_the_training():
-    recipe = replace(PLAIN, epochs=8, patience=2, size=32, size_at_end=64, share_at_end=0.5)
-    epochs = [
-        {"epoch": epoch, "size": recipe.size_in(epoch), "validation_accuracy": accuracy}
-        for epoch, accuracy in enumerate((0.5, 0.3, 0.2, 0.2, 0.4, 0.3, 0.3), start=1)
-    ]
-    assert Progress(recipe, epochs[:4]).stopped is None, "although the first of four is the best"
-    larger = Progress(recipe, epochs[:5])
-    assert larger.best_epoch == 5
-    assert larger.waited() == 0
-    assert Progress(recipe, epochs).stopped == "no better validation accuracy for 2 epochs"
 
 
 FACES = FERData(
@@ -278,25 +264,6 @@ def test_a_loss_that_is_not_finite_stops_with_its_epoch_and_step_and_the_last_fi
         run(tmp_path, THREE)
     assert checkpoints.newest_whole(Run(tmp_path)).name == "epoch-001"
     assert len(json.loads((tmp_path / "history.json").read_text())["epochs"]) == 1
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "says"),
-    [
-        ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "8", "accumulate gradients over 8 mini-batches; set that to 1"),
-        ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "many", "cannot start as it is configured"),
-        ("ACCELERATE_MIXED_PRECISION", "fp16", "use fp16 on a CPU; choose bf16 or no"),
-        ("ACCELERATE_MIXED_PRECISION", "half", "use 'half' precision; choose no, bf16, fp16"),
-        ("ACCELERATE_USE_FSDP", "true", "turn DeepSpeed or FSDP off"),
-        ("LOCAL_RANK", "0", "LOCAL_RANK"),
-    ],
-)
-def test_what_accelerate_is_asked_for_from_outside_is_refused_where_it_is_not_done(name, value, says, monkeypatch):
-    AcceleratorState._reset_state(reset_partial_state=True)
-    monkeypatch.setenv(name, value)
-    with pytest.raises(FERError, match=says):
-        fit.make_accelerator(Path(), seed=0)
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture

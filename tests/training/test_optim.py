@@ -1,14 +1,18 @@
-"""Optimizer, schedule and moving average."""
+"""Optimizer, schedule, moving average, what counts as best, and what Accelerate is asked for."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from torch import nn
 
 from fer_model.configs import Recipe
+from fer_model.errors import FERError
 from fer_model.model.network import FERModel
-from fer_model.training import optim
+from fer_model.training import fit, optim
+from fer_model.training.history import Progress
 
 PLAIN = Recipe(lr=0.1, weight_decay=0.01)
 
@@ -89,3 +93,35 @@ def test_a_recipe_for_larger_batches_moves_as_far_for_each_image():
     assert optim.for_batch(replace(recipe, optimizer="adam"), 256).lr == pytest.approx(2 * recipe.lr)
     assert optim.for_batch(replace(recipe, epochs=3), 256).warmup == 2, "it ends before the training does"
     assert optim.for_batch(replace(recipe, ema=0.0), 256).ema == 0.0
+
+
+def test_epochs_over_smaller_images_neither_count_as_best_nor_end_the_training():
+    recipe = replace(PLAIN, epochs=8, patience=2, size=32, size_at_end=64, share_at_end=0.5)
+    epochs = [
+        {"epoch": epoch, "size": recipe.size_in(epoch), "validation_accuracy": accuracy}
+        for epoch, accuracy in enumerate((0.5, 0.3, 0.2, 0.2, 0.4, 0.3, 0.3), start=1)
+    ]
+    assert Progress(recipe, epochs[:4]).stopped is None, "although the first of four is the best"
+    larger = Progress(recipe, epochs[:5])
+    assert larger.best_epoch == 5
+    assert larger.waited() == 0
+    assert Progress(recipe, epochs).stopped == "no better validation accuracy for 2 epochs"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "8", "accumulate gradients over 8 mini-batches; set that to 1"),
+        ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "many", "cannot start as it is configured"),
+        ("ACCELERATE_MIXED_PRECISION", "fp16", "use fp16 on a CPU; choose bf16 or no"),
+        ("ACCELERATE_MIXED_PRECISION", "half", "use 'half' precision; choose no, bf16, fp16"),
+        ("ACCELERATE_USE_FSDP", "true", "turn DeepSpeed or FSDP off"),
+        ("LOCAL_RANK", "0", "LOCAL_RANK"),
+    ],
+)
+def test_what_accelerate_is_asked_for_from_outside_is_refused_where_it_is_not_done(name, value, says, monkeypatch):
+    AcceleratorState._reset_state(reset_partial_state=True)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(FERError, match=says):
+        fit.make_accelerator(Path(), seed=0)
+    AcceleratorState._reset_state(reset_partial_state=True)
