@@ -1,0 +1,76 @@
+"""Faults on purpose: each command makes many of one kind, and counts what comes out.
+
+    python scripts/survive.py kill               # kill -9 in a training, then --resume; joins results/survival.json
+
+Nothing outside temporary folders is changed but the results file. Other commands' figures in it stay.
+"""
+
+import argparse
+import inspect
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+import torch
+
+from fer_model import cli
+from fer_model.machine import environment
+from fer_model.runs import read_json, write_json
+
+
+def _kill_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--count", type=cli.positive, default=30, metavar="N", help="kills (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments (default: %(default)s)")
+
+
+def _kill(args: argparse.Namespace) -> dict:
+    """Kill trainings at random moments with SIGKILL, and resume each.
+
+    A small V1 learns from drawn faces on one CPU thread and is pushed to a Hub on 127.0.0.1. The moments lie in a step,
+    in validation, while a checkpoint or the best model is written, and in the push. Each history, each model and each
+    repository must end as without a kill. It takes a few minutes.
+    """
+    from survival.kill import kill_at_random
+
+    return kill_at_random(args.count, args.seed)
+
+
+COMMANDS = ((_kill, _kill_arguments, ("count", "seed")),)
+"""For each command its function, its arguments, and those of them that repeat it. The function returns counts."""
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = cli.parser("survive.py", __doc__)
+    commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
+    for run, add_arguments, options in COMMANDS:
+        help = inspect.cleandoc(run.__doc__ or "")
+        command = commands.add_parser(
+            run.__name__.removeprefix("_"),
+            help=help.splitlines()[0],
+            description=help,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.set_defaults(run=run, options=options)
+        add_arguments(command)
+        command.add_argument(
+            "--output", type=Path, default=ROOT / "results" / "survival.json", metavar="FILE", help="(%(default)s)"
+        )
+    return parser.parse_args(argv)
+
+
+def main() -> None:
+    args = parse_args()
+    found = {
+        "command": cli.repeat(["python", "scripts/survive.py", args.name], args, args.options),
+        "environment": environment(torch.device("cpu")),
+        **args.run(args),
+    }
+    write_json(args.output, (read_json(args.output) or {}) | {args.name: found})
+    print(json.dumps(found, indent=2), f"written: {args.output}", sep="\n")
+
+
+if __name__ == "__main__":
+    cli.run("survive.py", main)
