@@ -18,6 +18,7 @@ The same five are tools for MCP clients, at http://127.0.0.1:7860/gradio_api/mcp
 
 import argparse
 import os
+import signal
 from pathlib import Path
 
 # read when gradio is imported; stops its calls to the outside: docs/demo.md#gradios-internals
@@ -29,9 +30,12 @@ except ImportError:
     spaces = None
 
 import torch
+from starlette.middleware import Middleware
 
 from fer_model import cli
+from fer_model.demo.guard import MAX_WAITING, Door, keep_room_for_photos
 from fer_model.demo.page import build_page
+from fer_model.demo.privacy import own_folder
 from fer_model.demo.theme import CSS, JS, theme
 from fer_model.demo.versions import Versions
 from fer_model.errors import ModelError
@@ -48,7 +52,8 @@ EXAMPLES = (
     "drawn_anger.png",
 )
 
-MAX_FILE_SIZE = "50mb"
+MAX_FILE_MB = 50
+MAX_FILE_SIZE = f"{MAX_FILE_MB}mb"
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -80,6 +85,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
+    # As Ctrl+C does, so that files are deleted: the usual answer to SIGTERM is to end at once.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with own_folder():
+        serve(args)
+
+
+def serve(args: argparse.Namespace) -> None:
     share_arenas()
     # One thread a picture, and as many pictures as cores: see results/demo.json for what else was measured. Threads
     # that wait for each other also suffer most where a core is shared with other programs.
@@ -90,8 +102,10 @@ def main(args: argparse.Namespace) -> None:
     for name in versions.names:
         print(f"Model: {name}, {versions.source(name)}", flush=True)
     # Who comes when so many wait is told so at once. With 8 photos a second that is after half a minute; videos
-    # take longer, but one at a time of them is worked on beside the photos.
-    page.queue(default_concurrency_limit=args.workers, max_size=200)
+    # take longer, but one at a time of them is worked on beside the photos. Nobody passes by the queue (api_open).
+    page.queue(default_concurrency_limit=args.workers, max_size=MAX_WAITING, api_open=False)
+    keep_room_for_photos(page)
+    local_only = (args.host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1") in ("127.0.0.1", "localhost", "::1")
     try:
         page.launch(
             server_name=args.host,
@@ -107,6 +121,7 @@ def main(args: argparse.Namespace) -> None:
             ssr_mode=False,  # one way of drawing the page, here and on a Space
             mcp_server=True,
             enable_monitoring=False,
+            app_kwargs={"middleware": [Middleware(Door, local_only=local_only, max_file_bytes=MAX_FILE_MB * 2**20)]},
         )
     except (OSError, OverflowError) as error:
         raise ModelError(f"The demo cannot listen there ({error}); choose another --host or --port.") from error

@@ -81,7 +81,15 @@ def how_many(paths: Iterable[Path]) -> int:
 
 
 def _named(paths: Iterable[Path]) -> Iterator[tuple[str, bulk.Item]]:
-    """The pictures and those in archives, each with the name that its visitor knows it by."""
+    """The pictures and those in archives, each with the name that its visitor knows it by.
+
+    Names that a spreadsheet would take for a formula begin with ./ instead.
+    """
+    for name, item in _found(paths):
+        yield f"./{name}" if name.startswith(("=", "+", "-", "@")) else name, item
+
+
+def _found(paths: Iterable[Path]) -> Iterator[tuple[str, bulk.Item]]:
     for path in paths:
         if path.suffix.lower() not in bulk.ARCHIVES:
             yield path.name, bulk.Item(path, path)  # a video, too: it turns out to be no picture
