@@ -1,6 +1,7 @@
 """Faults on purpose: each command makes many of one kind, and counts what comes out.
 
     python scripts/survive.py kill               # kill -9 in a training, then --resume; joins results/survival.json
+    python scripts/survive.py app                # 100 clients of the demo for five minutes
 
 Nothing outside temporary folders is changed but the results file. Other commands' figures in it stay.
 """
@@ -38,7 +39,26 @@ def _kill(args: argparse.Namespace) -> dict:
     return kill_at_random(args.count, args.seed)
 
 
-COMMANDS = ((_kill, _kill_arguments, ("count", "seed")),)
+def _app_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--clients", type=cli.positive, default=100, metavar="N", help="at once (default: %(default)s)")
+    parser.add_argument("--seconds", type=cli.positive, default=300, metavar="S", help="(default: %(default)s)")
+
+
+def _app(args: argparse.Namespace) -> dict:
+    """Many clients ask the demo at once: photos, live frames, videos, zips; some leave early, some upload slowly.
+
+    It starts the demo on 127.0.0.1 with the weights in results/. Each client gives pictures of a size of its own, and
+    checks that the answers are its own. Then the demo is stopped with SIGTERM, and its folders are searched.
+    """
+    from survival.app import crowd
+
+    return crowd(args.clients, args.seconds)
+
+
+COMMANDS = (
+    (_kill, _kill_arguments, ("count", "seed")),
+    (_app, _app_arguments, ("clients", "seconds")),
+)
 """For each command its function, its arguments, and those of them that repeat it. The function returns counts."""
 
 

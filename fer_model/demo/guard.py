@@ -188,13 +188,15 @@ class Door:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started = False
+        started = ended = False
 
         async def answer(message: Message) -> None:
-            nonlocal started
+            nonlocal started, ended
             if message["type"] == "http.response.start":
                 started = True
                 MutableHeaders(scope=message)["X-Content-Type-Options"] = "nosniff"
+            else:
+                ended = not message.get("more_body", False)
             await send(message)
 
         try:
@@ -208,6 +210,8 @@ class Door:
             if not started:
                 status, detail = (error.status_code, error.detail) if refused else (400, BAD_REQUEST)
                 await JSONResponse({"detail": detail}, status, {"Connection": "close"})(scope, receive, answer)
+            elif not ended:
+                await send({"type": "http.response.body"})
 
     def _check(self, scope: Scope) -> None:
         headers, path = Headers(scope=scope), scope["path"]

@@ -24,11 +24,18 @@ class RunningApp:
     def __init__(self, url: str, process: subprocess.Popen, log: Path):
         self.url = url
         self.pid = process.pid
-        self._log = log
+        self._process, self._log = process, log
 
     @property
     def output(self) -> str:
         return self._log.read_text(encoding="utf-8")
+
+    def stop(self) -> float:
+        """Seconds from SIGTERM to its end."""
+        started = time.monotonic()
+        self._process.terminate()
+        self._process.wait(60)
+        return time.monotonic() - started
 
 
 @contextmanager
