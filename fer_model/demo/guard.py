@@ -9,6 +9,7 @@ import inspect
 import logging
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,6 +20,7 @@ from gradio_client.exceptions import AppError
 from python_multipart.exceptions import FormParserError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -139,11 +141,14 @@ class _Upload(route_utils.GradioMultiPartParser):
 
     async def parse(self):
         try:
-            return await super().parse()
+            form = await super().parse()
+            if len(self.items) < len(self._files_to_close_on_error):
+                raise route_utils.MultiPartException("This upload ends too early.")
+            return form
         except BaseException as error:  # also when a visitor leaves: Gradio would keep what has come
             for file in self._files_to_close_on_error:
                 file.close()
-                Path(file.name).unlink(missing_ok=True)
+                Path(file.name).unlink(missing_ok=True)  # Gradio has deleted it after some of the errors
             if isinstance(error, KeyError | FormParserError):
                 raise route_utils.MultiPartException("This upload cannot be read.") from error
             raise
@@ -189,27 +194,33 @@ class Door:
             await self.app(scope, receive, send)
             return
         started = ended = False
+        body = Body(scope["path"], self.max_tool_bytes)
 
         async def answer(message: Message) -> None:
             nonlocal started, ended
             if message["type"] == "http.response.start":
                 started = True
-                MutableHeaders(scope=message)["X-Content-Type-Options"] = "nosniff"
+                headers = MutableHeaders(scope=message)
+                headers["X-Content-Type-Options"] = "nosniff"
+                if body.more and not bare:  # else the rest would be waited for
+                    headers["Connection"] = "close"
             else:
                 ended = not message.get("more_body", False)
             await send(message)
 
+        bare = scope["method"] in ("GET", "HEAD", "OPTIONS")  # these have no body
         try:
             self._check(scope)
-            bare = scope["method"] in ("GET", "HEAD", "OPTIONS")  # these have no body
-            await self.app(scope, receive if bare else self._limited(scope, receive), answer)
+            await self.app(scope, receive if bare else partial(body.next, receive), answer)
+        except ClientDisconnect:
+            pass  # nobody is there to read a sentence
         except Exception as error:
             refused = isinstance(error, HTTPException)
             if not refused:
                 logging.error("A request failed", exc_info=error)
             if not started:
                 status, detail = (error.status_code, error.detail) if refused else (400, BAD_REQUEST)
-                await JSONResponse({"detail": detail}, status, {"Connection": "close"})(scope, receive, answer)
+                await JSONResponse({"detail": detail}, status)(scope, receive, answer)
             elif not ended:
                 await send({"type": "http.response.body"})
 
@@ -218,31 +229,30 @@ class Door:
         if self.local_only:
             names = [headers.get("host", ""), headers.get("origin", "//localhost").partition("//")[2]]
             if any(name.rsplit(":", 1)[0] not in _LOCAL and name not in _LOCAL for name in names):
-                raise HTTPException(403, "This demo answers only pages and programs of its own machine.")
+                raise HTTPException(403, "This demo answers only its own machine; --host opens it to others.")
         if path.startswith(_CLOSED):
             raise HTTPException(404, "This demo does not offer that.")
 
-    def _limited(self, scope: Scope, receive: Receive) -> Receive:
-        """What gives the body; it ends a body that is too large, or that does not come."""
-        uploads, tools = (scope["path"].startswith(f"/gradio_api/{name}") for name in ("upload", "mcp"))
-        limit = MAX_UPLOAD_BYTES if uploads else self.max_tool_bytes if tools else MAX_REQUEST_BYTES
-        came, more = 0, True
 
-        async def limited() -> Message:
-            nonlocal came, more
-            if not more:
-                return await receive()  # of the visitor's leaving
-            try:
-                message = await asyncio.wait_for(receive(), SILENCE)
-            except TimeoutError:
-                raise HTTPException(408, "The rest of the request did not come.", {"Connection": "close"}) from None
-            more = message.get("more_body", False)
-            came += len(message.get("body", b""))
-            if came > limit:
-                sentence = f"The request is too large; at most {limit // 1_000_000:,} MB are taken."
-                raise HTTPException(413, sentence, {"Connection": "close"})
-            if uploads and shutil.disk_usage(Path(get_upload_folder()).parent).free < KEEP_FREE_BYTES:
-                raise HTTPException(507, "The server has no room for files now.", {"Connection": "close"})
-            return message
+class Body:
+    """Of a request: it ends when it is too large, or does not come."""
 
-        return limited
+    def __init__(self, path: str, max_tool_bytes: int):
+        self.upload, tool = (path.startswith(f"/gradio_api/{name}") for name in ("upload", "mcp"))
+        self.limit = MAX_UPLOAD_BYTES if self.upload else max_tool_bytes if tool else MAX_REQUEST_BYTES
+        self.came, self.more = 0, True
+
+    async def next(self, receive: Receive) -> Message:
+        if not self.more:
+            return await receive()  # of the visitor's leaving
+        try:
+            message = await asyncio.wait_for(receive(), SILENCE)
+        except TimeoutError:
+            raise HTTPException(408, "The rest of the request did not come.") from None
+        self.came += len(message.get("body", b""))
+        if self.came > self.limit:
+            raise HTTPException(413, f"The request is too large; at most {self.limit // 1_000_000:,} MB are taken.")
+        if self.upload and shutil.disk_usage(Path(get_upload_folder()).parent).free < KEEP_FREE_BYTES:
+            raise HTTPException(507, "The server has no room for files now.")
+        self.more = message.get("more_body", False)
+        return message

@@ -11,6 +11,9 @@ from fer_model.inference import annotate, bulk
 MAX_SECONDS = 60
 """Of a video; the rest is left out, and the page says so."""
 
+MAX_WORK_SECONDS = 600
+"""On one video. A file of 50 MB may hold hours of work, and other visitors wait."""
+
 MAX_PICTURES = 500
 """Of one request, counting those in archives."""
 
@@ -34,7 +37,8 @@ class Jobs:
         with (folder / "faces.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
-            frames = annotate.annotate(path, folder / "annotated.mp4", follow, every=every, at_most=MAX_SECONDS)
+            limits = {"at_most": MAX_SECONDS, "patience": MAX_WORK_SECONDS}
+            frames = annotate.annotate(path, folder / "annotated.mp4", follow, every=every, **limits)
             for number, (seconds, seen) in enumerate(frames, 1):
                 when = {"file": path.name, "seconds": f"{seconds:.3f}"}
                 for followed in seen:

@@ -1,5 +1,6 @@
 """Frames of a video with their times, read by OpenCV."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,13 @@ from fer_model.images import MAX_PIXELS
 
 _USUAL_RATE = 25.0
 """Frames a second, where a header says nothing."""
+
+CONTAINERS = "mov,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,yuv4mpegpipe,flv,asf,ogg,mjpeg,gif"
+"""FFmpeg's names of what is read. Others, such as HLS and DASH, are lists of further files and addresses, and a video
+that a stranger gives must not name files of this machine."""
+
+# read by OpenCV when it opens a video
+os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = f"format_whitelist;{CONTAINERS}"
 
 
 def frames(file: Path, every: float) -> Iterator[tuple[float, np.ndarray]]:

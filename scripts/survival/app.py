@@ -233,7 +233,8 @@ def stopped(app: RunningApp, folder: Path) -> dict:
         before = len(files_in(folder))
         seconds = app.stop()
         asked.exception(60)
-    return {"files_before_stop": before, "stopped_after_s": round(seconds, 1), "files_left": len(files_in(folder))}
+    left = [path.relative_to(folder).as_posix() for path in files_in(folder)]
+    return {"files_before_stop": before, "stopped_after_s": round(seconds, 1), "files_left": left}
 
 
 def files_in(folder: Path) -> list[Path]:
