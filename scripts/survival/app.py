@@ -223,7 +223,7 @@ def load(app: RunningApp, clients: int, seconds: float) -> dict:
     }
 
 
-def stopped(app: RunningApp, folder: Path) -> dict:
+def stopped(app: RunningApp, folder: Path, own: set[Path]) -> dict:
     """SIGTERM while a video is worked on and an upload lies there that nobody asked about."""
     client = Client(app.url, 0, InFlight())
     client.upload("left.jpg", client.new_picture())
@@ -233,13 +233,12 @@ def stopped(app: RunningApp, folder: Path) -> dict:
         before = len(files_in(folder))
         seconds = app.stop()
         asked.exception(60)
-    left = [path.relative_to(folder).as_posix() for path in files_in(folder)]
+    left = [path.relative_to(folder).as_posix() for path in files_in(folder) - own]
     return {"files_before_stop": before, "stopped_after_s": round(seconds, 1), "files_left": left}
 
 
-def files_in(folder: Path) -> list[Path]:
-    """Of visitors, and what was made of them: all that the server writes but its log."""
-    return [path for path in folder.rglob("*") if path.is_file() and path.name != "app.log"]
+def files_in(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.is_file()}
 
 
 def crowd(clients: int, seconds: float) -> dict:
@@ -248,7 +247,8 @@ def crowd(clients: int, seconds: float) -> dict:
         folder = Path(name)
         (folder / "tmp").mkdir()
         with running_app(folder, model="", environment=shell | {"TMPDIR": f"{folder}/tmp"}) as app:
-            found = load(app, clients, seconds) | stopped(app, folder)
+            own = files_in(folder)  # its log, and what stands there before the first visitor
+            found = load(app, clients, seconds) | stopped(app, folder, own)
             found["unforeseen_errors_in_log"] = app.output.count("Traceback")
     good = not found["lost"] and not found["files_left"] and found["stopped_after_s"] <= STOP_WITHIN
     return {"clients": clients, "seconds": seconds, "survived": good, **found}

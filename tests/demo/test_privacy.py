@@ -3,6 +3,7 @@
 import base64
 import itertools
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from PIL import Image
 import app
 from fer_model import FERModel
 from fer_model.demo import privacy
-from fer_model.demo.guard import GONE
+from fer_model.demo.guard import GONE, NO_ADDRESS
 from fer_model.labels import EMOTIONS
 from helpers import EXAMPLES
 from helpers.app import running_app
@@ -27,8 +28,9 @@ from helpers.visitors import Answer, Visitor, call_tool
 
 FORGET_AFTER, KEEP_SECONDS = 2, 7
 
-
 HURRY = f"""
+import safehttpx
+safehttpx.is_public_ip = lambda address: True  # so that Gradio would fetch from this machine, too
 from fer_model.demo import privacy
 privacy.FORGET_AFTER, privacy.KEEP_SECONDS, privacy.DELETE_EVERY = {FORGET_AFTER}, {KEEP_SECONDS}, 0.3
 import app
@@ -215,9 +217,11 @@ def test_who_gives_a_file_again_keeps_it_and_an_example_stays_whoever_gives_it(h
 def test_no_file_of_the_server_itself_is_read_or_deleted(hurried, tmp_path):
     private = tmp_path / "private.jpg"
     private.write_bytes(TWO_FACES)
-    (hurried.cache / "link.jpg").symlink_to(private)
-    way_round = str(hurried.cache / ".." / hurried.figure.relative_to(hurried.cache.parent))
-    paths = (str(private), str(hurried.figure), str(hurried.cache / "link.jpg"), way_round)
+    uploads = next(iter(hurried.examples)).parents[1]
+    (uploads / "link.jpg").symlink_to(private)
+    way_round = f"{uploads}/../../../{hurried.figure.relative_to(hurried.cache.parent)}"
+    assert Path(way_round).samefile(hurried.figure)
+    paths = (str(private), str(hurried.figure), str(uploads / "link.jpg"), way_round)
     meta = {"meta": {"_type": "gradio.FileData"}}
     forged = [
         {"path": path, **more}
@@ -233,6 +237,26 @@ def test_no_file_of_the_server_itself_is_read_or_deleted(hurried, tmp_path):
     time.sleep(FORGET_AFTER + 1)
     assert private.is_file()
     assert hurried.figure.is_file()
+
+
+def test_no_address_is_ever_fetched(hurried):
+    meta = {"meta": {"_type": "gradio.FileData"}}
+    upload = hurried.visitor.upload(another(TWO_FACES))
+    with socket.create_server(("127.0.0.1", 0)) as inside:
+        address = f"http://127.0.0.1:{inside.getsockname()[1]}/photo.png"
+        forms = [{"path": address, **meta}, {"url": address, **meta}, {"path": address}, address, [address]]
+        forms += [{**upload, "url": address}, {"path": address, "url": address, "is_stream": True, **meta}]
+        answers = [hurried.visitor.call("/predict", image=form) for form in forms]
+        answers += [hurried.visitor.call("/film", video=form) for form in forms]
+        for number, data in hurried.page_events():
+            answers += [hurried.visitor.press(number, data(lambda kind, form=form: form)) for form in forms]
+        assert call_tool(hurried.url, "predict", {"image": address}).content[0].text == NO_ADDRESS
+        assert hurried.visitor.http.get(f"/file={address}").json()["detail"] == NO_ADDRESS
+        assert NO_ADDRESS in {answer.complaint for answer in answers}
+        assert all(answer.outputs or answer.complaint.endswith(".") for answer in answers)
+        inside.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            inside.accept()
 
 
 @pytest.mark.slow
