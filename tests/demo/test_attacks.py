@@ -29,20 +29,22 @@ def attacked(models, tmp_path_factory):
     assert not [path for path in visitor.cache.rglob("*") if path.is_file()]
 
 
-def sentence(answer: httpx.Response) -> str:
-    """What a refusal says; it tells nothing of the server's inside."""
+def sentence(answer: httpx.Response, given: str = "") -> str:
+    """What a refusal says; it tells nothing of the server's inside but what was given."""
     assert 400 <= answer.status_code < 500, (answer.status_code, answer.text)
-    assert not any(word in answer.text for word in ("Traceback", str(ROOT), "site-packages", "Error:"))
+    assert not any(
+        word in answer.text.replace(given, "") for word in ("Traceback", str(ROOT), "site-packages", "Error:")
+    )
     return answer.text
 
 
 INSIDE = ["/etc/passwd", str(ROOT / "app.py"), "app.py", "/proc/self/environ", "/dev/zero", "file:///etc/passwd", "%00"]
 
 
-@pytest.mark.parametrize("path", [*INSIDE, "..%2f..%2f..%2fetc/passwd", "{upload}/../../../../../../../etc/passwd"])
+@pytest.mark.parametrize("path", [*INSIDE, "..%2f..%2f..%2fetc/passwd", "{upload}" + "%2f.." * 12 + "%2fetc/passwd"])
 def test_no_file_but_an_upload_has_an_address(attacked, path):
     path = path.format(upload=attacked.upload(b"here")["path"].replace("/", "%2f"))
-    assert "not allowed" in sentence(attacked.http.get(f"/file={path}"))
+    assert "not allowed" in sentence(attacked.http.get(f"/file={path}"), path)
 
 
 @pytest.mark.parametrize("path", [*INSIDE, "\0", "a" * 5000, ["app.py"], 7, {"path": "app.py"}])
@@ -96,7 +98,6 @@ def test_what_is_uploaded_never_runs_in_a_browser(attacked, name):
 )
 def test_a_malformed_message_is_refused(attacked, body):
     sentence(attacked.http.post("/queue/join", content=body, headers={"Content-Type": "application/json"}))
-    sentence(attacked.http.post("/call/predict", content=body, headers={"Content-Type": "application/json"}))
 
 
 @pytest.mark.parametrize("data", [[], [1], [7] * 4, ["x"] * 4, [[], {}, [], {}], [{"path": ""}, 0, 0, 0], [None] * 50])
@@ -133,14 +134,15 @@ def test_a_body_without_end_is_cut_off_and_nothing_of_it_stays(attacked):
     assert set(attacked.cache.rglob("*")) == before
 
 
-@pytest.mark.parametrize("cut", [0, 1, 30, 90, 105, -1])
+@pytest.mark.parametrize("cut", [0, 1, 30, 71, 73, 75, 79])
 def test_an_upload_that_ends_too_early_leaves_nothing(attacked, cut):
     form = b'--q\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\nhere\r\n--q--\r\n'
     before = set(attacked.cache.rglob("*"))
     headers = {"Content-Type": "multipart/form-data; boundary=q"}
     answer = attacked.http.post("/upload", content=form[:cut], headers=headers)
-    assert cut == -1 or answer.text == "[]" or sentence(answer)
-    assert cut == -1 or set(attacked.cache.rglob("*")) == before
+    assert answer.text == "[]" or sentence(answer)
+    assert set(attacked.cache.rglob("*")) == before
+    assert len(attacked.http.post("/upload", content=form, headers=headers).json()) == 1
 
 
 @pytest.mark.parametrize(
