@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -89,3 +89,13 @@ def _wait_until_ready(app: RunningApp, process: subprocess.Popen, seconds: float
                 pass
             time.sleep(0.05)  # scripts/cold_start.py measures with this
     raise RuntimeError(f"The app was not ready within {seconds} seconds:\n{app.output}")
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 30) -> bool:
+    """Whether it becomes true in that time."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
