@@ -20,6 +20,7 @@ import argparse
 import os
 import signal
 from pathlib import Path
+from typing import NoReturn
 
 # read when gradio is imported; stops its calls to the outside: docs/demo.md#gradios-internals
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -29,6 +30,7 @@ try:
 except ImportError:
     spaces = None
 
+import gradio as gr
 import torch
 from starlette.middleware import Middleware
 
@@ -85,10 +87,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    # As Ctrl+C does, so that files are deleted: the usual answer to SIGTERM is to end at once.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with own_folder():
         serve(args)
+
+
+def stop_on_sigterm(page: gr.Blocks) -> None:
+    """As Ctrl+C does, so that files are deleted: the usual answer to SIGTERM is to end at once."""
+
+    def stop(*_) -> NoReturn:
+        if getattr(page, "server", None):  # else it waits five seconds for those who are still answered
+            page.server.config.timeout_graceful_shutdown = 2  # docs/demo.md#gradios-internals
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
 
 
 def serve(args: argparse.Namespace) -> None:
@@ -99,6 +110,7 @@ def serve(args: argparse.Namespace) -> None:
     versions = Versions.among(HERE / "results", args.model)
     examples = [HERE / "examples" / name for name in EXAMPLES]
     page = build_page(versions, examples, spaces.GPU if spaces else lambda function: function)
+    stop_on_sigterm(page)
     for name in versions.names:
         print(f"Model: {name}, {versions.source(name)}", flush=True)
     # Who comes when so many wait is told so at once. With 8 photos a second that is after half a minute; videos
