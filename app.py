@@ -18,8 +18,10 @@ The same five are tools for MCP clients, at http://127.0.0.1:7860/gradio_api/mcp
 
 import argparse
 import os
+import signal
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 # read when gradio is imported; stops its calls to the outside: docs/demo.md#gradios-internals
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -35,6 +37,9 @@ from fer_model import cli
 from fer_model.errors import ModelError
 from fer_model.machine import share_arenas
 
+if TYPE_CHECKING:
+    import gradio as gr
+
 HERE = Path(__file__).resolve().parent
 
 EXAMPLES = (
@@ -46,7 +51,8 @@ EXAMPLES = (
     "drawn_anger.png",
 )
 
-MAX_FILE_SIZE = "50mb"
+MAX_FILE_MB = 50
+MAX_FILE_SIZE = f"{MAX_FILE_MB}mb"
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -113,7 +119,28 @@ def check_surroundings(args: argparse.Namespace) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    check_surroundings(args)
+    check_surroundings(args)  # before Gradio is imported, which reads the environment
+    from fer_model.demo.privacy import own_folder
+
+    with own_folder():
+        serve(args)
+
+
+def stop_on_sigterm(page: "gr.Blocks") -> None:
+    """As Ctrl+C does, so that files are deleted: the usual answer to SIGTERM is to end at once."""
+
+    def stop(*_) -> NoReturn:
+        if getattr(page, "server", None):  # else it waits five seconds for those who are still answered
+            page.server.config.timeout_graceful_shutdown = 2  # docs/demo.md#gradios-internals
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+
+
+def serve(args: argparse.Namespace) -> None:
+    from starlette.middleware import Middleware
+
+    from fer_model.demo.guard import MAX_WAITING, Door, keep_room_for_photos
     from fer_model.demo.page import build_page
     from fer_model.demo.theme import CSS, JS, theme
     from fer_model.demo.versions import Versions
@@ -125,11 +152,14 @@ def main(args: argparse.Namespace) -> None:
     versions = Versions.among(HERE / "results", args.model)
     examples = [HERE / "examples" / name for name in EXAMPLES]
     page = build_page(versions, examples, spaces.GPU if spaces else lambda function: function)
+    stop_on_sigterm(page)
     for name in versions.names:
         print(f"Model: {name}, {versions.source(name)}", flush=True)
     # Who comes when so many wait is told so at once. With 8 photos a second that is after half a minute; videos
-    # take longer, but one at a time of them is worked on beside the photos.
-    page.queue(default_concurrency_limit=args.workers, max_size=200)
+    # take longer, but one at a time of them is worked on beside the photos. Nobody passes by the queue (api_open).
+    page.queue(default_concurrency_limit=args.workers, max_size=MAX_WAITING, api_open=False)
+    keep_room_for_photos(page)
+    local_only = (args.host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1") in ("127.0.0.1", "localhost", "::1")
     try:
         page.launch(
             server_name=args.host,
@@ -145,6 +175,7 @@ def main(args: argparse.Namespace) -> None:
             ssr_mode=False,  # one way of drawing the page, here and on a Space
             mcp_server=True,
             enable_monitoring=False,
+            app_kwargs={"middleware": [Middleware(Door, local_only=local_only, max_file_bytes=MAX_FILE_MB * 2**20)]},
         )
     except (OSError, OverflowError) as error:
         raise ModelError(f"The demo cannot listen there ({error}); choose another --host or --port.") from error

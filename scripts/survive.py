@@ -3,6 +3,7 @@
     python scripts/survive.py kill               # kill -9 in a training, then --resume; joins results/survival.json
     python scripts/survive.py images --minutes 30    # odd images, then a fuzzer's
     python scripts/survive.py models             # weights and configs that are none
+    python scripts/survive.py app                # 100 clients of the demo for five minutes
 
 Nothing outside temporary folders is changed but the results file. Other commands' figures in it stay.
 """
@@ -79,10 +80,27 @@ def _models(args: argparse.Namespace) -> dict:
     return survive(args.examples)
 
 
+def _app_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--clients", type=cli.positive, default=100, metavar="N", help="at once (default: %(default)s)")
+    parser.add_argument("--seconds", type=cli.positive, default=300, metavar="S", help="(default: %(default)s)")
+
+
+def _app(args: argparse.Namespace) -> dict:
+    """Many clients ask the demo at once: photos, live frames, videos, zips; some leave early, some upload slowly.
+
+    It starts the demo on 127.0.0.1 with the weights in results/. Each client gives pictures of a size of its own, and
+    checks that the answers are its own. Then the demo is stopped with SIGTERM, and its folders are searched.
+    """
+    from survival.app import crowd
+
+    return crowd(args.clients, args.seconds)
+
+
 COMMANDS = (
     (_kill, _kill_arguments, ("count", "seed")),
     (_images, _images_arguments, ("minutes",)),
     (_models, _models_arguments, ("examples",)),
+    (_app, _app_arguments, ("clients", "seconds")),
 )
 """For each command its function, its arguments, and those of them that repeat it. The function returns counts."""
 

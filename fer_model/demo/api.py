@@ -15,7 +15,7 @@ from gradio.utils import get_function_description
 from PIL import ExifTags, Image
 
 from fer_model.demo.gpu import Network
-from fer_model.demo.guard import for_visitors, path_of
+from fer_model.demo.guard import LONG, for_visitors, path_of
 from fer_model.demo.jobs import MAX_SECONDS, Jobs
 from fer_model.demo.mcp import Tools, take_addresses
 from fer_model.demo.privacy import forget
@@ -214,7 +214,7 @@ def endpoints(network: Network, jobs: Jobs) -> None:
         offer(predict, [gr.JSON(label="answer"), gr.Image(label="boxed"), gr.Image(label="overlay")])
         offer(heat_map, [gr.Image(label="overlay")])
         offer(compare, [gr.JSON(label="answer")])
-        offer(film, [gr.Video(label="annotated"), gr.File(label="table")], concurrency_id="long")
+        offer(film, [gr.Video(label="annotated"), gr.File(label="table")], concurrency_id=LONG)
         offer(about, [gr.JSON(label="answer")])
     # what `launch` starts: docs/demo.md#gradios-internals
     gr.mcp.GradioMCPServer = Tools  # type: ignore[misc]

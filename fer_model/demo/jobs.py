@@ -13,6 +13,9 @@ from fer_model.inference.files.find import is_archive
 MAX_SECONDS = 60
 """Of a video; the rest is left out, and the page says so."""
 
+MAX_WORK_SECONDS = 600
+"""On one video. A file of 50 MB may hold hours of work, and other visitors wait."""
+
 MAX_PICTURES = 500
 """Of one request, counting those in archives."""
 
@@ -36,7 +39,8 @@ class Jobs:
         with (folder / "faces.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
-            frames = annotate.annotate(path, folder / "annotated.mp4", follow, every=every, at_most=MAX_SECONDS)
+            limits = {"at_most": MAX_SECONDS, "patience": MAX_WORK_SECONDS}
+            frames = annotate.annotate(path, folder / "annotated.mp4", follow, every=every, **limits)
             for number, (seconds, seen) in enumerate(frames, 1):
                 when = {"file": path.name, "seconds": f"{seconds:.3f}"}
                 for followed in seen:
@@ -83,7 +87,15 @@ def how_many(paths: Iterable[Path]) -> int:
 
 
 def _named(paths: Iterable[Path]) -> Iterator[tuple[str, bulk.Item]]:
-    """The pictures and those in archives, each with the name that its visitor knows it by."""
+    """The pictures and those in archives, each with the name that its visitor knows it by.
+
+    Names that a spreadsheet would take for a formula begin with ./ instead.
+    """
+    for name, item in _found(paths):
+        yield f"./{name}" if name.startswith(("=", "+", "-", "@")) else name, item
+
+
+def _found(paths: Iterable[Path]) -> Iterator[tuple[str, bulk.Item]]:
     for path in paths:
         if not is_archive(path):
             yield path.name, bulk.Item(path, path)  # a video, too: it turns out to be no picture

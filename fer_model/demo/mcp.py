@@ -12,6 +12,7 @@ import gradio as gr
 from gradio.processing_utils import save_base64_to_cache
 from gradio.utils import get_upload_folder
 
+from fer_model.demo.guard import NO_ADDRESS
 from fer_model.errors import ImageError
 
 _OWN_ADDRESS = "/gradio_api/file="
@@ -32,11 +33,7 @@ def take_addresses(component: gr.components.Component) -> None:
         path = Path(unquote(name)).resolve()
         if own and path.is_relative_to(Path(get_upload_folder()).resolve()) and path.is_file():
             return await move(str(path))
-        try:
-            return await move(file)
-        except Exception as error:
-            sentence = f"The file could not be fetched from its address ({error})."
-            raise gr.Error(sentence, print_exception=False) from error
+        raise gr.Error(NO_ADDRESS, print_exception=False)
 
     # of this one component alone: docs/demo.md#gradios-internals
     component.async_move_resource_to_block_cache = moved  # type: ignore[method-assign, assignment]
@@ -52,6 +49,8 @@ class Tools(gr.mcp.GradioMCPServer):
             part.pop("additional_description", None)
             if name == "version":
                 part["type"] = ["string", "null"]
+            if "format" in part and "url" in part["format"]:
+                part["format"] = "the address of an uploaded file on this server, or a data: address"
         return schema, files
 
     async def _execute_tool_without_progress(self, job) -> list:

@@ -8,6 +8,7 @@ import gradio as gr
 from fer_model.demo import privacy
 from fer_model.demo.api import endpoints
 from fer_model.demo.gpu import Network
+from fer_model.demo.guard import close_doors
 from fer_model.demo.jobs import Jobs
 from fer_model.demo.privacy import KEEP_SECONDS, PRIVACY
 from fer_model.demo.tabs.about import about_tab, picture_folders
@@ -27,6 +28,7 @@ def build_page(versions: Versions, examples: list[Path], on_gpu: Callable = lamb
         examples: pictures that a visitor can try.
         on_gpu: see `Network`.
     """
+    close_doors()
     gr.set_static_paths(picture_folders(versions))
     network = Network(versions, on_gpu)
     jobs = Jobs(network)

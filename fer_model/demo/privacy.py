@@ -4,10 +4,11 @@ import contextlib
 import logging
 import os
 import shutil
+import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -51,9 +52,45 @@ def forget(uploads: Iterable[Path]) -> None:
                 files.append((path, path.stat().st_ctime_ns))
     if files:
         _waiting.append((time.monotonic() + FORGET_AFTER, files))
-        with _starting:
-            if not any(thread.name == _CLEANER for thread in threading.enumerate()):
-                threading.Thread(target=_clean_for_ever, name=_CLEANER, daemon=True).start()
+        _start_cleaner()
+
+
+@contextlib.contextmanager
+def own_folder() -> Iterator[None]:
+    """Keep all files of visitors in one folder of this process, and delete it at the end.
+
+    It lies in GRADIO_TEMP_DIR where that is set. Inside, also what nobody lists is deleted when it is old.
+    """
+    parent, before = os.environ.get("GRADIO_TEMP_DIR"), tempfile.tempdir
+    if parent:
+        Path(parent).mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="fer-demo-", dir=parent))
+    try:
+        _own.append(folder / "gradio")
+        os.environ["GRADIO_TEMP_DIR"], tempfile.tempdir = str(_own[0]), str(folder)
+        _start_cleaner()
+        yield
+    finally:
+        # a thread that is still at work may write into it
+        for _ in range(20):
+            shutil.rmtree(folder, ignore_errors=True)
+            if not folder.exists():
+                break
+            time.sleep(0.1)
+        _own.clear()
+        os.environ.pop("GRADIO_TEMP_DIR")
+        os.environ |= {"GRADIO_TEMP_DIR": parent} if parent else {}
+        tempfile.tempdir = before
+
+
+_own: list[Path] = []
+"""Where this process alone keeps what visitors give, if there is such a place."""
+
+
+def _start_cleaner() -> None:
+    with _starting:
+        if not any(thread.name == _CLEANER for thread in threading.enumerate()):
+            threading.Thread(target=_clean_for_ever, name=_CLEANER, daemon=True).start()
 
 
 _CLEANER = "deletes visitors' files"
@@ -99,7 +136,8 @@ def _delete_files_of(page: gr.Blocks) -> None:
     """What Gradio has made or taken in for the page, once it is old; but not what is still to be looked at."""
     # the queue and the lists of files: docs/demo.md#gradios-internals
     waiting = "".join(str(event.data.data) for event in list(page._queue.event_ids_to_events.values()) if event.data)
-    for files in list(page.temp_file_sets):
+    unlisted = {str(path) for folder in _own for path in folder.rglob("*") if path.is_file()}
+    for files in [*page.temp_file_sets, unlisted]:
         for name in files.copy():  # a copy is made in one step, whoever adds to it meanwhile
             if name not in waiting and _delete(Path(name), lambda status: _age(status) > KEEP_SECONDS):
                 files.discard(name)
@@ -116,6 +154,20 @@ def _forget_sessions_of(page: gr.Blocks) -> None:
             with holder.lock:
                 holder.session_data.pop(name, None)
                 holder.time_last_used.pop(name, None)
+    # answers that nobody fetched: docs/demo.md#gradios-internals
+    queue, now = page._queue, time.monotonic()
+    busy = {event.session_hash for event in list(queue.event_ids_to_events.values())}
+    unread = set(queue.pending_messages_per_session)
+    for name in set(_unread_since) - unread | busy:
+        _unread_since.pop(name, None)
+    for name in unread - busy:
+        if now - _unread_since.setdefault(name, now) > KEEP_SECONDS:
+            queue.pending_messages_per_session.pop(name, None)
+            queue.pending_event_ids_session.pop(name, None)
+
+
+_unread_since: dict[str, float] = {}
+"""Since when a session has had answers and no work that goes on."""
 
 
 def _delete_links() -> None:

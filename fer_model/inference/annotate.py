@@ -1,5 +1,6 @@
 """A video in, the same video with its faces boxed and named out. One frame is in memory at a time."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,6 +11,7 @@ import av
 import numpy as np
 from PIL import Image
 
+from fer_model.errors import ImageError
 from fer_model.inference import video
 from fer_model.inference.detector import whole_pixels
 from fer_model.inference.drawing import draw_followed
@@ -25,26 +27,35 @@ _TICK = Fraction(1, 90_000)  # of a second; in it the usual rates have whole num
 
 
 def annotate(
-    file: Path, output: Path, follow: Follow, *, every: float = 0.1, at_most: float = float("inf")
+    file: Path,
+    output: Path,
+    follow: Follow,
+    *,
+    every: float = 0.1,
+    at_most: float = float("inf"),
+    patience: float = float("inf"),
 ) -> Iterator[tuple[float, tuple[Followed, ...]]]:
     """Write the video with boxes to `output` (H.264 in MP4, no sound), and yield who is seen when.
 
     Args:
         every: mean seconds from one search for faces to the next; in between boxes stay where they are.
         at_most: seconds of the video, from its start; the rest is left out.
+        patience: seconds that the work may take.
 
     Yields:
         For each frame that was searched its time in seconds and its faces, with boxes in pixels of the video. The
         file is whole only after the last of them.
 
     Raises:
-        ImageError: the video cannot be read.
+        ImageError: the video cannot be read, or `patience` is over.
     """
-    tracker, due = Tracker(), 0.0
+    tracker, due, end = Tracker(), 0.0, time.monotonic() + patience
     with _writing(output, video.header(file)[0]) as write:
         for seconds, pixels in video.frames(file, 0):
             if seconds >= at_most:
                 break
+            if time.monotonic() > end:
+                raise ImageError(f"This video takes longer than {patience / 60:.0f} minutes; give a smaller one.")
             frame = _shrunk(pixels)
             searched = seconds >= due - 1e-9
             if searched:

@@ -5,6 +5,7 @@
 
 import io
 import json
+import os
 import tempfile
 import threading
 import warnings
@@ -18,6 +19,9 @@ from fer_model.model.folded import Folded
 from fer_model.model.network import FERModel
 from fer_model.model.preprocess import preprocess
 from fer_model.model.pretrained import describe
+
+# ONNX Runtime (1.32) tells Microsoft of each start, unless this is set before it is imported
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 OPSET = 18
 RANGE_IMAGES = 200

@@ -67,7 +67,8 @@ def test_pictures_become_one_table_in_which_each_can_be_told(jobs, network, face
     archive.write_bytes(content)
     (tmp_path / "bad.png").write_bytes(b"no picture")
     (tmp_path / "broken.zip").write_bytes(b"no archive")
-    paths = [face, archive, tmp_path / "bad.png", tmp_path / "broken.zip", clip]
+    (tmp_path / "=1+1.png").write_bytes(b"a formula, to a spreadsheet")
+    paths = [face, archive, tmp_path / "bad.png", tmp_path / "broken.zip", clip, tmp_path / "=1+1.png"]
     yielded = list(jobs.pictures(iter(paths), None, True, tmp_path / "faces.csv"))
     rows = rows_of(tmp_path / "faces.csv")
     assert list(rows[0]) == list(bulk.columns(EMOTIONS))
@@ -81,9 +82,12 @@ def test_pictures_become_one_table_in_which_each_can_be_told(jobs, network, face
         ("bad.png", ""),
         ("broken.zip", ""),
         ("clip.mp4", ""),
+        ("./=1+1.png", ""),
     ]
     for row, reason in zip(
-        rows[3:], ("no face", "not an image", "encrypted", "not an image", "not a zip", "not an image"), strict=True
+        rows[3:],
+        ("no face", "not an image", "encrypted", "not an image", "not a zip", "not an image", "not an image"),
+        strict=True,
     ):
         assert reason in row["label"]
         assert str(tmp_path) not in row["label"], "no folder of the server's is told"

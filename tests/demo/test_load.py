@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from fer_model import FERPipeline
+from fer_model.demo.guard import MAX_LONG_WAITING, MAX_WAITING
 from helpers import EXAMPLES
 from helpers.app import running_app
 from helpers.browser import write_video
@@ -117,16 +118,22 @@ def test_memory_does_not_grow_with_the_requests(server):
     assert after - before < 30, "MB; had it kept every picture, 58 more"
 
 
-def test_more_visitors_than_can_wait_are_told_so_at_once(models, tmp_path):
+def test_more_visitors_than_can_wait_are_told_so_at_once_and_videos_leave_room_for_photos(models, tmp_path):
     photo = Image.open(EXAMPLES / "astronaut.jpg").convert("RGB")
     content = write_video(tmp_path / "video.mp4", [photo] * 400, rate=25).read_bytes()
     with running_app(tmp_path, model=models["V1"]) as running:
         visitor = Visitor(running.url)
         video = visitor.upload(content, "video.mp4")
-        joined = [visitor.ask("/film", video=video, every=0) for _ in range(210)]  # one at a time is worked on
+        joined = [visitor.ask("/film", video=video, every=0) for _ in range(30)]  # one at a time is worked on
         accepted = [answer.is_success for answer in joined]
-        assert 200 <= sum(accepted) < 210
+        assert MAX_LONG_WAITING <= sum(accepted) < 30
         assert accepted == sorted(accepted, reverse=True), "who came first"
-        assert {answer.status_code for answer in joined[sum(accepted) :]} == {503}
-        complaint = visitor.call("/predict", image=visitor.upload(photo.tobytes())).complaint
-        assert complaint == "Queue is full. Max size is 200 and size is 200."
+        refused = joined[sum(accepted) :]
+        assert {answer.status_code for answer in refused} == {503}
+        assert "videos and lists of pictures are waiting" in refused[0].json()["detail"]
+        upload = visitor.upload(as_png(photo))
+        assert visitor.call("/predict", image=upload).outputs
+        joined = [visitor.ask("/predict", image=upload) for _ in range(2 * MAX_WAITING)]
+        assert joined[0].is_success
+        complaints = {answer.json()["detail"] for answer in joined if not answer.is_success}
+        assert complaints == {f"Queue is full. Max size is {MAX_WAITING} and size is {MAX_WAITING}."}

@@ -14,6 +14,7 @@ from gradio_client import handle_file
 from PIL import Image
 
 from fer_model.demo import api
+from fer_model.demo.guard import NO_ADDRESS
 from fer_model.demo.jobs import Jobs
 from fer_model.errors import ImageError
 from fer_model.labels import EMOTIONS
@@ -113,12 +114,12 @@ def test_a_tool_takes_what_has_been_uploaded_by_its_address(server, client):
 
 
 @pytest.mark.parametrize("path", [str(PHOTO), "{cache}/../../../../../../../../../../.." + str(PHOTO), "nowhere.jpg"])
-def test_no_other_file_of_the_server_has_an_address_and_what_cannot_be_fetched_is_said(server, path):
+def test_no_other_file_of_the_server_has_an_address_and_that_none_is_fetched_is_said(server, path):
     upload = Visitor(server.url).upload(b"here")
     path = path.format(cache=Path(upload["path"]).parent)
     result = call_tool(server.url, "predict", {"image": f"http://127.0.0.1/gradio_api/file={path}"})
     assert result.isError
-    assert result.content[0].text.startswith("The file could not be fetched from its address (")
+    assert result.content[0].text == NO_ADDRESS
 
 
 def test_a_tool_shows_the_evidence_for_a_class_in_a_face(server):

@@ -1,8 +1,10 @@
 """What becomes of the pictures: nothing of a visitor stays, and nobody reads a file of the server's."""
 
 import base64
+import contextlib
 import itertools
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -19,16 +21,17 @@ from PIL import Image
 import app
 from fer_model import FERModel
 from fer_model.demo import privacy
-from fer_model.demo.guard import GONE
+from fer_model.demo.guard import GONE, NO_ADDRESS
 from fer_model.labels import EMOTIONS
 from helpers import EXAMPLES
-from helpers.app import running_app
+from helpers.app import running_app, wait_until
 from helpers.visitors import Answer, Visitor, call_tool
 
 FORGET_AFTER, KEEP_SECONDS = 2, 7
 
-
 HURRY = f"""
+import safehttpx
+safehttpx.is_public_ip = lambda address: True  # so that Gradio would fetch from this machine, too
 from fer_model.demo import privacy
 privacy.FORGET_AFTER, privacy.KEEP_SECONDS, privacy.DELETE_EVERY = {FORGET_AFTER}, {KEEP_SECONDS}, 0.3
 import app
@@ -83,16 +86,6 @@ def hurried(tmp_path_factory):
     Image.open(EXAMPLES / "astronaut.jpg").save(folder / "v1" / "visualizations" / "confusion_matrix.png")
     with running_app(folder, ("-c", HURRY), str(folder / "v1" / "models")) as running:
         yield Hurried(running.url, folder)
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 30) -> bool:
-    """Whether it becomes true in that time."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 _number = itertools.count()
@@ -215,9 +208,11 @@ def test_who_gives_a_file_again_keeps_it_and_an_example_stays_whoever_gives_it(h
 def test_no_file_of_the_server_itself_is_read_or_deleted(hurried, tmp_path):
     private = tmp_path / "private.jpg"
     private.write_bytes(TWO_FACES)
-    (hurried.cache / "link.jpg").symlink_to(private)
-    way_round = str(hurried.cache / ".." / hurried.figure.relative_to(hurried.cache.parent))
-    paths = (str(private), str(hurried.figure), str(hurried.cache / "link.jpg"), way_round)
+    uploads = next(iter(hurried.examples)).parents[1]
+    (uploads / "link.jpg").symlink_to(private)
+    way_round = f"{uploads}/../../../{hurried.figure.relative_to(hurried.cache.parent)}"
+    assert Path(way_round).samefile(hurried.figure)
+    paths = (str(private), str(hurried.figure), str(uploads / "link.jpg"), way_round)
     meta = {"meta": {"_type": "gradio.FileData"}}
     forged = [
         {"path": path, **more}
@@ -233,6 +228,33 @@ def test_no_file_of_the_server_itself_is_read_or_deleted(hurried, tmp_path):
     time.sleep(FORGET_AFTER + 1)
     assert private.is_file()
     assert hurried.figure.is_file()
+
+
+def test_no_address_is_ever_fetched(hurried):
+    meta = {"meta": {"_type": "gradio.FileData"}}
+    upload = hurried.visitor.upload(another(TWO_FACES))
+    came = []
+
+    def listen(server: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                came.append(server.accept()[0].close())
+
+    with socket.create_server(("127.0.0.1", 0)) as inside:
+        threading.Thread(target=listen, args=[inside], daemon=True).start()
+        address = f"http://127.0.0.1:{inside.getsockname()[1]}/photo.png"
+        forms = [{"path": address, **meta}, {"url": address, **meta}, {"path": address}, address, [address]]
+        forms += [{**upload, "url": address}, {"path": address, "url": address, "is_stream": True, **meta}]
+        answers = [hurried.visitor.call("/predict", image=form) for form in forms]
+        answers += [hurried.visitor.call("/film", video=form) for form in forms]
+        for number, data in hurried.page_events():
+            answers += [hurried.visitor.press(number, data(lambda kind, form=form: form)) for form in forms]
+        tool = call_tool(hurried.url, "predict", {"image": address}).content[0].text
+        proxy = hurried.visitor.http.get(f"/file={address}").text
+        assert not came
+        assert tool == json.loads(proxy)["detail"] == NO_ADDRESS
+        assert NO_ADDRESS in {answer.complaint for answer in answers}
+        assert all(answer.outputs or answer.complaint.endswith(".") for answer in answers)
 
 
 @pytest.mark.slow
@@ -263,7 +285,7 @@ def test_the_page_keeps_no_history_flags_nothing_and_reports_to_nobody(hurried):
     assert "not enabled" in visitor.http.get(f"{hurried.url}/monitoring/summary").text, "it tells who asked for what"
 
 
-def test_what_gradio_remembers_of_a_visitor_is_dropped_soon_after_they_have_left():
+def test_what_gradio_remembers_of_a_visitor_is_dropped_soon_after_they_have_left(monkeypatch):
     page, holder = gradio.Blocks(), StateHolder()
     page.state_session_capacity = 100
     holder.set_blocks(page)
@@ -272,5 +294,8 @@ def test_what_gradio_remembers_of_a_visitor_is_dropped_soon_after_they_have_left
     for name, seconds in idle.items():
         holder[name].is_closed = name in ("just left", "gone")
         holder.time_last_used[name] = datetime.now() - timedelta(seconds=seconds)
+    monkeypatch.setitem(privacy._unread_since, "gone", time.monotonic() - privacy.KEEP_SECONDS - 5)
+    page._queue.pending_messages_per_session |= {"gone": "answers that nobody fetched", "here": "those of a moment ago"}
     privacy._forget_sessions_of(page)
+    assert set(page._queue.pending_messages_per_session) == {"here"}
     assert set(holder.session_data) == set(holder.time_last_used) == {"here", "pausing", "just left"}

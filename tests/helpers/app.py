@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,11 +24,18 @@ class RunningApp:
     def __init__(self, url: str, process: subprocess.Popen, log: Path):
         self.url = url
         self.pid = process.pid
-        self._log = log
+        self._process, self._log = process, log
 
     @property
     def output(self) -> str:
         return self._log.read_text(encoding="utf-8")
+
+    def stop(self) -> float:
+        """Seconds from SIGTERM to its end."""
+        started = time.monotonic()
+        self._process.terminate()
+        self._process.wait(60)
+        return time.monotonic() - started
 
 
 @contextmanager
@@ -82,3 +89,13 @@ def _wait_until_ready(app: RunningApp, process: subprocess.Popen, seconds: float
                 pass
             time.sleep(0.05)
     raise RuntimeError(f"The app was not ready within {seconds} seconds:\n{app.output}")
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 30) -> bool:
+    """Whether it becomes true in that time."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True

@@ -270,3 +270,9 @@ def test_what_is_no_film_is_a_sentence_that_names_it_but_not_its_folder(tmp_path
     with pytest.raises(ImageError, match=r"^in\.mp4 is not a video that can be read\.$"):
         next(annotate(tmp_path / "in.mp4", tmp_path / "out.mp4", nobody))
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_work_that_takes_too_long_ends_with_a_sentence(follow, photo, tmp_path):
+    file = write(tmp_path / "film.mkv", [photo] * 3)
+    with pytest.raises(ImageError, match="takes longer than 0 minutes"):
+        list(annotate(file, tmp_path / "out.mp4", follow, patience=0))

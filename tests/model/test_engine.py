@@ -1,6 +1,9 @@
 """Folded networks and ONNX Runtime give what the network and autograd give, on drawn faces."""
 
 import multiprocessing
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -85,3 +88,13 @@ def test_a_forked_process_answers_too():
     assert receiver.poll(60), "the forked process waits for threads that it does not have"
     assert receiver.recv() == expected.tolist()
     process.join()
+
+
+@needs_onnx
+def test_onnx_runtime_tells_nobody_that_it_runs(tmp_path):
+    # before it sends anything it writes a session's number into this folder
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    code = "from fer_model import FERPipeline, FERModel; FERPipeline(FERModel('v1', seed=0))(sys.argv[1])"
+    command = [sys.executable, "-c", f"import sys; {code}", str(ROOT / "examples" / "two_faces.jpg")]
+    subprocess.run(command, env=environment | {"TMPDIR": str(tmp_path)}, cwd=ROOT, check=True, timeout=120)
+    assert not list(tmp_path.iterdir())

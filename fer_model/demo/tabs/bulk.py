@@ -11,7 +11,7 @@ import pandas as pd
 
 from fer_model.demo import render
 from fer_model.demo.gpu import Network
-from fer_model.demo.guard import for_visitors, path_of
+from fer_model.demo.guard import LONG, for_visitors, path_of
 from fer_model.demo.jobs import MAX_PICTURES, MAX_SECONDS, Jobs, how_many
 from fer_model.demo.privacy import KEEP_SECONDS, forget
 from fer_model.errors import ImageError
@@ -27,7 +27,7 @@ ROWS_SHOWN = 200
 
 _LONG: dict[str, Any] = {
     "preprocess": False,
-    "concurrency_id": "long",
+    "concurrency_id": LONG,
     "concurrency_limit": 1,  # so that there is room to answer photos meanwhile
     "api_visibility": "private",
     "show_progress": "hidden",  # the message holds a bar of its own
