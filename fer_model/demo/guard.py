@@ -16,7 +16,6 @@ from typing import NoReturn
 import gradio as gr
 from gradio import processing_utils, queueing, route_utils, routes, utils
 from gradio.utils import get_upload_folder
-from gradio_client.exceptions import AppError
 from python_multipart.exceptions import FormParserError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -126,9 +125,8 @@ async def _refuse_proxy(*_, **__) -> NoReturn:
 
 def _payload(error: BaseException | None, show_error: bool) -> dict:
     """What a visitor is told: Gradio would tell of its own errors the server's folders, too."""
-    if not isinstance(error, AppError):
-        error = AppError(BAD_REQUEST)
-    return {"error": error.message, "duration": error.duration, "visible": error.visible, "title": error.title}
+    told = error if isinstance(error, utils.AppError) else utils.AppError(BAD_REQUEST)
+    return {"error": told.message, "duration": told.duration, "visible": told.visible, "title": told.title}
 
 
 class _Upload(route_utils.GradioMultiPartParser):
@@ -215,12 +213,11 @@ class Door:
         except ClientDisconnect:
             pass  # nobody is there to read a sentence
         except Exception as error:
-            refused = isinstance(error, HTTPException)
-            if not refused:
+            refusal = error if isinstance(error, HTTPException) else HTTPException(400, BAD_REQUEST)
+            if refusal is not error:
                 logging.error("A request failed", exc_info=error)
             if not started:
-                status, detail = (error.status_code, error.detail) if refused else (400, BAD_REQUEST)
-                await JSONResponse({"detail": detail}, status)(scope, receive, answer)
+                await JSONResponse({"detail": refusal.detail}, refusal.status_code)(scope, receive, answer)
             elif not ended:
                 await send({"type": "http.response.body"})
 
