@@ -1,6 +1,7 @@
-"""Images in class folders as people have them: other splits, numbers, unknown and missing classes."""
+"""Folders and files as people have them: splits at any depth, numbers, unknown and missing classes, zips."""
 
 import logging
+import shutil
 
 import pytest
 
@@ -89,3 +90,87 @@ def test_classes_beside_splits_are_refused_by_name(tmp_path):
     write(tmp_path / "test", TEST)
     write(tmp_path, TEST[:1])
     assert f"the classes {TEST[0][0]} lie beside splits; move them into one" in refusal(tmp_path, "test")
+
+
+def tables(folder, **faces):
+    """A parquet file for each name, without a README that tells their splits."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, rows in faces.items():
+        synthetic.image_table(rows).to_parquet(folder / f"{name}.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("names", [("Training", "PublicTest"), ("FER2013Train", "FER2013Test"), ("TRAIN", "TEST")])
+def test_parquet_files_are_told_apart_by_their_names_in_any_case(names, tmp_path, caplog):
+    tables(tmp_path, **dict(zip(names, (TRAIN, TEST), strict=True)), extra=TEST)
+    assert (len(load(tmp_path, "train")), len(load(tmp_path, "test"))) == (24, 12)
+    assert "left out 1 files that are named after no split: extra.parquet" in caplog.text
+
+
+def test_a_folder_named_after_a_split_wins_over_the_names_of_its_files(tmp_path):
+    tables(tmp_path / "Data" / "TRAIN", test_0=TRAIN)
+    tables(tmp_path / "Data" / "Test", train_0=TEST)
+    assert (len(load(tmp_path, "train")), len(load(tmp_path, "test"))) == (24, 12)
+
+
+@pytest.mark.parametrize("order", ["fer2013/images/{split}/{name}", "{name}/{split}"])
+def test_splits_of_images_lie_at_any_depth(order, tmp_path, caplog):
+    for split, faces in (("Training", TRAIN), ("TEST", TEST)):
+        for number, (name, pixels) in enumerate(faces):
+            file = tmp_path / order.format(split=split, name=name) / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(synthetic.encode(pixels))
+    (tmp_path / "preview.png").write_bytes(synthetic.encode(TEST[0][1]))
+    (tmp_path / "labels.csv").write_text("file,label\n")
+    assert (len(load(tmp_path, "train")), len(load(tmp_path, "test"))) == (24, 12)
+    assert "preview.png" in caplog.text
+    assert "left out 1 files that are no images: labels.csv" in caplog.text
+
+
+def test_a_zip_is_read_with_the_names_of_classes_in_it(tmp_path):
+    folder = synthetic.write_image_folder(tmp_path / "tree", TRAIN, TEST)
+    for split in ("train", "test"):
+        for number, name in enumerate(synthetic.FOLDER_CLASSES):
+            (folder / split / name).rename(folder / split / str(number))
+    (folder / "classnames.txt").write_text("\ufeff" + "\n".join(synthetic.FOLDER_CLASSES), encoding="utf-8")
+    archive = shutil.make_archive(str(tmp_path / "faces"), "zip", folder)
+    assert (len(load(archive, "train")), len(load(archive, "test"))) == (24, 12)
+    (tmp_path / "half.ZIP").write_bytes((tmp_path / "faces.zip").read_bytes()[:999])
+    assert "cannot be read (File is not a zip file); unpack it" in refusal(tmp_path / "half.ZIP")
+
+
+def test_a_single_parquet_and_a_validation_split_alone_are_read_and_said(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, logger="fer_model.data.fer2013"):
+        assert len(load(tables(tmp_path, faces=TEST) / "faces.parquet", "test")) == 12
+        assert len(load(tables(tmp_path / "alone", Validation=TEST), "test")) == 12
+    assert "has no splits: all its images are taken as the test images" in caplog.text
+    assert "has a validation split only: its images are taken as the test images" in caplog.text
+
+
+def test_pixels_may_be_written_as_a_list_and_the_ending_in_capitals(tmp_path):
+    file = synthetic.write_kaggle_csv(tmp_path / "FER2013.CSV", TRAIN, TEST)
+    lines = [line.split(",") for line in file.read_text().splitlines()]
+    file.write_text("\n".join(f'{a},"[{b.replace(" ", ", ")}]",{c}' for a, b, c in lines).replace("[pixels]", "pixels"))
+    assert (len(load(file, "train")), len(load(tmp_path, "test"))) == (24, 12)
+
+
+def test_a_column_of_other_classes_is_not_taken_for_the_label(parquet):
+    rows = synthetic.image_table(TRAIN).rename_column("label", "feeling").rename_column("feeling", "emotion")
+    gender = rows.add_column("gender", ["female"] * len(TRAIN)).class_encode_column("gender")
+    assert len(load(parquet(train=gender))) == 24
+
+
+@pytest.mark.parametrize("labels", [["x" * 9000] * len(TRAIN), [f"class {n}" for n in range(len(TRAIN))]])
+def test_a_message_stays_short_whatever_is_in_the_dataset(labels, parquet):
+    rows = synthetic.image_table(TRAIN).remove_columns("label").add_column("label", labels)
+    for name in range(50):
+        rows = rows.add_column(f"a column of a long name {name}", labels)
+    dataset = parquet(train=rows)
+    assert len(refusal(dataset)) < 600 + len(str(dataset))
+    rows = rows.remove_columns("label")
+    assert "and 43 more" in refusal(synthetic.write_parquet(dataset.parent / "other", train=rows))
+
+
+def test_images_without_class_folders_are_named_with_the_remedy(tmp_path):
+    (tmp_path / "photo.png").write_bytes(synthetic.encode(TEST[0][1]))
+    assert "(found: photo.png); images must lie in a folder for each class" in refusal(tmp_path)
