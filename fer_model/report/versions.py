@@ -89,9 +89,21 @@ def _in_plain_words(results: Path) -> str | None:
     six = [m for _, m in _measured(results) if "votes" in m and len(m["per_class"]) == len(EMOTIONS)]
     if not six or not (crowd := six[-1]["votes"]["crowd_accuracy"]):
         return None
-    return (
+    found = (
         f"Ten people agree with the label in {percent(crowd['value'], 0)} of 100 images without neutral, "
         f"{_title(six[-1])} in {percent(six[-1]['accuracy'], 0)}."
+    )
+    learned = [
+        m for _, m in _measured(results) if "people" in m.get("votes", {}) and "votes" in m.get("six_classes", {})
+    ]
+    if not learned:
+        return found
+    agreements = [
+        _value(votes["majority_agreement"]) for votes in (learned[-1]["six_classes"]["votes"], six[-1]["votes"])
+    ]
+    return (
+        f"{found} {learned[-1]['version'].upper()}, which learned from such votes, answers as their majority does in "
+        f"{agreements[0]} %, {_title(six[-1])} in {agreements[1]} %."
     )
 
 

@@ -124,7 +124,7 @@ def test_programs_and_the_page_name_seven_classes(mixed):
 
 def test_the_demo_starts_with_a_version_that_knows_a_face_at_rest():
     versions = Versions.among(ROOT / "results")
-    assert versions.default == "V3, seven classes"
+    assert versions.default == "V4, seven classes"
     assert {"V1", "V2", "V3"} < set(versions.names)
     (face,) = versions[None](EXAMPLES / "drawn_neutral.png").faces
     assert face.label == "neutral"

@@ -27,7 +27,7 @@ def faces(fer_dataset):
     return cache(lambda classes: load_fer(str(fer_dataset), "test", progress=False, classes=classes))
 
 
-PUBLISHED = ("v1", "v2", "v3", "v3-7")
+PUBLISHED = ("v1", "v2", "v3", "v3-7", "v4")
 PICTURES = {"class_scores", "confusion_matrix", "coverage", "mean_grad_cam", "reliability", "training_curves"}
 
 

@@ -55,7 +55,7 @@ def test_a_space_on_the_hub_holds_what_it_needs_and_nothing_else(hub, space):
     names = files_of(hub)
     assert {"app.py", "README.md", "requirements.txt", "fer_model/model/network.py", "examples/astronaut.jpg"} <= names
     assert "fer_model/vendor/centerface/centerface.onnx" in names
-    shown = [f"results/{version}/models/model.safetensors" for version in ("v1", "v2", "v3", "v3-7")]
+    shown = [f"results/{version}/models/model.safetensors" for version in ("v1", "v2", "v3", "v3-7", "v4")]
     assert set(shown) <= names
     tops = {name.split("/")[0] for name in names}
     folders, pages = {"docs", "examples", "fer_model", "results"}, {"README.md", "CHANGELOG.md", "LICENSE"}
