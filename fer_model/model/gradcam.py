@@ -49,7 +49,7 @@ GRAD_CAM = Method("convolution", "mean")
 SHOWN = dict.fromkeys(("v3", "v4"), Method("previous", "positive"))
 """What the pipeline, the demo and the cards show of a version, where that is not `GRAD_CAM`."""
 
-TESTED = ("v1", "v2", "v3")
+TESTED = ("v1", "v2", "v3", "v4")
 """Versions whose shown maps beat both baselines on test images: results/faithfulness.json."""
 
 

@@ -93,18 +93,14 @@ def _in_plain_words(results: Path) -> str | None:
         f"Ten people agree with the label in {percent(crowd['value'], 0)} of 100 images without neutral, "
         f"{_title(six[-1])} in {percent(six[-1]['accuracy'], 0)}."
     )
-    learned = [
-        m for _, m in _measured(results) if "people" in m.get("votes", {}) and "votes" in m.get("six_classes", {})
-    ]
-    if not learned:
-        return found
-    agreements = [
-        _value(votes["majority_agreement"]) for votes in (learned[-1]["six_classes"]["votes"], six[-1]["votes"])
-    ]
-    return (
-        f"{found} {learned[-1]['version'].upper()}, which learned from such votes, answers as their majority does in "
-        f"{agreements[0]} %, {_title(six[-1])} in {agreements[1]} %."
-    )
+    for _, m in _measured(results):
+        if "people" in m.get("votes", {}) and "votes" in m.get("six_classes", {}):
+            ours, theirs = (_value(part["votes"]["majority_agreement"]) for part in (m["six_classes"], six[-1]))
+            found += (
+                f" {m['version'].upper()}, which learned from such votes, answers as their majority does in {ours} %, "
+            )
+            found += f"{_title(six[-1])} in {theirs} %."
+    return found
 
 
 def results_table(results: Path) -> dict[str, Any]:

@@ -83,8 +83,9 @@ def test_v1_and_v2_show_the_specified_grad_cam_and_v3_what_was_tested():
         "v2": GRAD_CAM,
     }
     found = json.loads((ROOT / "results" / "faithfulness.json").read_text())
-    for version, method in SHOWN.items():
-        assert found[version]["shown"] == found[version]["best_on_validation"] == str(method)
+    assert found["v3"]["best_on_validation"] == str(SHOWN["v3"])
+    for version, method in SHOWN.items():  # V4 has V3's network, and V3's method was chosen for it before it was tested
+        assert found[version]["shown"] == str(method)
         assert found[version]["test"]["methods"][str(method)]["beats_baselines"]
 
 

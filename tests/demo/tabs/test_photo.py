@@ -114,7 +114,7 @@ def test_versions_answer_each_for_itself_and_side_by_side(visit):
     page.locator("#compare input").check()
     page.wait_for_selector("#answers table")
     assert compared(page)["V1"] == oldest | {"neutral": "–"}
-    assert compared(page)["V3, seven classes"] == newest
+    assert compared(page)["V4, seven classes"] == newest
     page.get_by_role("button", name="Face 2: ").click()
     visitor.expect_message("Face 2 of 2")
     assert compared(page)["V1"] == visitor.probabilities() | {"neutral": "–"} != oldest
