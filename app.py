@@ -35,7 +35,7 @@ import torch
 
 from fer_model import cli
 from fer_model.errors import ModelError
-from fer_model.machine import share_arenas
+from fer_model.machine import share_arenas, usable_cores
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -54,7 +54,7 @@ EXAMPLES = (
 MAX_FILE_MB = 50
 MAX_FILE_SIZE = f"{MAX_FILE_MB}mb"
 
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+CORES = usable_cores()
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

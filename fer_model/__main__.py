@@ -9,7 +9,6 @@ predict, push and export work wherever the package is installed; the others need
 
 import argparse
 import contextlib
-import inspect
 import logging
 import os
 import sys
@@ -277,15 +276,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = cli.parser("python -m fer_model", __doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for run, add_arguments in COMMANDS:
-        help = inspect.cleandoc(run.__doc__ or "")
-        command = commands.add_parser(
-            run.__name__.removeprefix("_"),
-            help=help.splitlines()[0],
-            description=help,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        command.set_defaults(run=run)
-        add_arguments(command)
+        cli.add_command(commands, run, add_arguments)
     return parser.parse_args(argv)
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import inspect
 import io
 import logging
 import os
@@ -31,6 +32,22 @@ def parser(program: str, description: str | None) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(
         prog=program, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+
+
+def add_command(
+    commands: "argparse._SubParsersAction", run: Callable, add_arguments: Callable[[argparse.ArgumentParser], None]
+) -> argparse.ArgumentParser:
+    """A command that is named and described after its function, `run`, which its arguments then hold."""
+    text = inspect.cleandoc(run.__doc__ or "")
+    command = commands.add_parser(
+        run.__name__.removeprefix("_"),
+        help=text.splitlines()[0],
+        description=text,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(run=run)
+    add_arguments(command)
+    return command
 
 
 def add_version_argument(group: "argparse._ActionsContainer", what: str) -> None:

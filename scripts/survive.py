@@ -9,7 +9,6 @@ Nothing outside temporary folders is changed but the results file. Other command
 """
 
 import argparse
-import inspect
 import json
 import sys
 from pathlib import Path
@@ -109,15 +108,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = cli.parser("survive.py", __doc__)
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
     for run, add_arguments, options in COMMANDS:
-        help = inspect.cleandoc(run.__doc__ or "")
-        command = commands.add_parser(
-            run.__name__.removeprefix("_"),
-            help=help.splitlines()[0],
-            description=help,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        command.set_defaults(run=run, options=options)
-        add_arguments(command)
+        command = cli.add_command(commands, run, add_arguments)
+        command.set_defaults(options=options)
         command.add_argument(
             "--output", type=Path, default=ROOT / "results" / "survival.json", metavar="FILE", help="(%(default)s)"
         )

@@ -170,7 +170,7 @@ def _fit_to_shares(probabilities: Tensor, labels: Tensor, counts: Tensor) -> dic
         **{
             name: {
                 "cross_entropy": _cross_entropy(guess, shares),
-                "total_variation": float((guess - shares).abs().sum(dim=1).mean() / 2),
+                "total_variation": _total_variation(guess, shares),
             }
             for name, guess in guesses.items()
         },
@@ -185,13 +185,17 @@ def as_people(guess: Tensor, unsure: Tensor, counts: Tensor) -> dict[str, Any]:
     """
     classes = guess.shape[1]
     voted, agreed = with_votes(counts, classes), majority(counts, classes) >= 0
-    off = (guess[voted] - distribution(counts[voted], classes)).abs().sum(dim=1) / 2
     return {
         "n": int(voted.sum()),
-        "total_variation": float(off.mean()),  # of ten people, this share is expected to say another thing than it does
+        # of ten people, this share is expected to say another thing than it does
+        "total_variation": _total_variation(guess[voted], distribution(counts[voted], classes)),
         "unsure_where_agreed": _share(unsure[agreed]),
         "unsure_where_disputed": _share(unsure[voted & ~agreed]),
     }
+
+
+def _total_variation(guess: Tensor, shares: Tensor) -> float:
+    return float((guess - shares).abs().sum(dim=1).mean() / 2)
 
 
 def _cross_entropy(guess: Tensor, shares: Tensor) -> float:

@@ -4,7 +4,6 @@ No choice is right everywhere. On a processor with fast bfloat16, bf16 and chann
 channels_last was 3 times slower than contiguous memory in float32, and bf16 18 times.
 """
 
-import os
 import time
 from collections.abc import Sequence
 from itertools import product
@@ -16,7 +15,7 @@ from tqdm.auto import tqdm
 
 from fer_model.configs import DATA_SIZE, Recipe
 from fer_model.data.augment import augment
-from fer_model.machine import has_bfloat16
+from fer_model.machine import has_bfloat16, usable_cores
 from fer_model.model.network import FERModel
 from fer_model.model.preprocess import normalise, resize
 from fer_model.training.optim import make_optimizer
@@ -46,7 +45,7 @@ def possible_ways(device: torch.device, asked: str | None, channels_last: bool, 
     if threads:
         counts = [threads]
     elif device.type == "cpu":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = usable_cores()
         counts = sorted({*(2**power for power in range(cores.bit_length())), cores})
     else:
         counts = [torch.get_num_threads()]
