@@ -65,7 +65,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--lr", type=cli.positive_float, help="learning rate (default: the recipe's)")
     parser.add_argument(
-        "--seed", type=cli.seed, default=0, help="of split, weights, shuffle, augmentation (default: 0)"
+        "--seed",
+        type=cli.seed,
+        default=0,
+        help="of weights, shuffle, augmentation, and of the split unless --set split_seed=N (default: 0)",
     )
     parser.add_argument(
         "--output-dir",
@@ -161,7 +164,12 @@ def main(args: argparse.Namespace) -> History:
         prepare_push(args.push_to_hub, args.private)  # now, and not after hours of training
     everything = cli.load_split(args, "train", accelerator, args.classes)
     train, validation = validation_split(
-        everything, args.limit, recipe.validation_fraction, args.seed, recipe.together, accelerator.is_main_process
+        everything,
+        args.limit,
+        recipe.validation_fraction,
+        args.seed if recipe.split_seed < 0 else recipe.split_seed,
+        recipe.together,
+        accelerator.is_main_process,
     )
     start = starting_point(args.version, args.classes, args.seed, args.init, run if args.resume else None)
     model = start.model

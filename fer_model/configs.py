@@ -100,6 +100,7 @@ class Recipe:
     epochs: Count = 60  # at most
     patience: Count = 10  # epochs at the last size without a better validation accuracy, before training stops
     validation_fraction: Annotated[float, Range(_TINY, 0.9)] = 0.2
+    split_seed: Annotated[int, Range(-1)] = -1  # of the validation split; -1 is the run's own seed
     together: bool = False  # all copies of a photo on one side of the validation split (see `data.splits`)
     optimizer: str = "adam"  # adam (decay as an L2 term), adamw (decoupled), or sgd (Nesterov, momentum 0.9)
     decay_weights_only: bool = False  # no decay for biases and BatchNorm

@@ -110,15 +110,19 @@ STUDIES = {
         arguments=("--set", "together=true", "--set", "validation_fraction=0.2"),  # one split for each seed
     ),
     "votes": Study(
-        "V4, learning from ten people's votes by different shares of every target",
-        epochs=12,
-        limit=12000,
+        "V4, an epoch from V3-7's weights on, learning from ten people's votes by different shares of every target",
+        epochs=1,
+        limit=None,  # V3-7 has learned all images but its validation images
         rows=tuple(
             _row(f"votes {100 * share:.0f} %, seed {seed}", f"--version v4 --votes {share:g} --seed {seed}")
             for seed in (0, 1)
             for share in (0, 0.25, 0.5, 0.75, 1)
         ),
-        arguments=("--set", "validation_fraction=0.2"),
+        arguments=tuple(
+            shlex.split(
+                "--init results/v3-7/models --lr 0.01 --set warmup=0 --set ema=0.99 --set size=48 --set split_seed=0"
+            )
+        ),
     ),
     "collapse": Study(
         "Does V1 collapse to one class? At which learning rates and seeds, and without class weights",

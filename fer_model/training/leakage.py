@@ -1,5 +1,6 @@
 """Whether the weights that a run begins at, or its teachers, have seen the run's validation images."""
 
+from fer_model.data.splits import seed_of_split
 from fer_model.errors import TrainingError
 from fer_model.records import History, Settings
 from fer_model.runs import lineage, whole_path
@@ -57,7 +58,7 @@ def _size(run: Settings) -> tuple:
 
 
 def _remedy(then: Settings) -> str:
-    options = [f"--seed {then['seed']}"] + ([f"--limit {then['limit']}"] if then["limit"] else [])
+    options = [f"--set split_seed={seed_of_split(then)}"] + ([f"--limit {then['limit']}"] if then["limit"] else [])
     options.append(f"--set validation_fraction={then['recipe']['validation_fraction']:g}")
     if then["recipe"]["together"]:
         options.append("--set together=true")
@@ -67,10 +68,10 @@ def _remedy(then: Settings) -> str:
 def _within(run: Settings, then: Settings) -> bool:
     """Whether all validation images of `run` were also validation images of an earlier run.
 
-    With one seed a smaller fraction is a part of a larger one. A split that keeps photos together is a part of one
-    that does not (`data.splits.stratified_split`).
+    With one seed of the split a smaller fraction is a part of a larger one. A split that keeps photos together is a
+    part of one that does not (`data.splits.stratified_split`).
     """
-    settings = [(which["seed"], *_size(which)) for which in (run, then)]
+    settings = [(seed_of_split(which), *_size(which)) for which in (run, then)]
     splits = [(which["recipe"]["validation_fraction"], which["recipe"]["together"]) for which in (run, then)]
     if splits[0] == splits[1] and then["validation_sha256"] != run["validation_sha256"]:
         return False

@@ -75,7 +75,7 @@ def test_the_same_images_under_another_name_are_recognised():
 
 def test_what_a_teacher_of_earlier_weights_learned_counts_too():
     assert checked({"run": HERE, "taught_by": [[{"run": HERE}]]}) is None
-    with pytest.raises(TrainingError, match=r"Use --seed 1 --set validation_fraction=0.2,"):
+    with pytest.raises(TrainingError, match=r"Use --set split_seed=1 --set validation_fraction=0.2,"):
         checked({"run": HERE, "taught_by": [[{"run": HERE | {"seed": 1}}]]})
 
 
@@ -107,6 +107,7 @@ def test_the_remedy_names_the_options_that_help():
         ({"together": True, "validation_fraction": 0.3}, False),
         ({"together": True, "seed": 1}, False),
         ({"seed": 1}, False),
+        ({"split_seed": 1}, False),
     ],
 )
 def test_only_splits_whose_validation_images_nobody_learned_are_accepted(change, accepted):
@@ -121,6 +122,13 @@ def test_only_splits_whose_validation_images_nobody_learned_are_accepted(change,
     else:
         with pytest.raises(TrainingError, match="some of this run's validation images"):
             check_validation(start, now)
+
+
+def test_runs_of_other_seeds_may_share_the_validation_images():
+    then = HERE | {"seed": 0, "validation_sha256": "a"}
+    now = then | {"seed": 1, "recipe": then["recipe"] | {"split_seed": 0}}
+    start = Start(FERModel("v1"), {"model": "somewhere", "sha256": ""}, [{"run": then}])
+    assert check_validation(start, now) is None
 
 
 def test_a_smaller_validation_split_is_a_part_of_a_larger_one():
