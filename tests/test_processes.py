@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -132,6 +133,30 @@ def test_a_run_killed_and_resumed_has_the_history_of_one_that_was_not(trained, d
 
 def newest(output_dir: Path) -> str:
     return max((path.name for path in (output_dir / "checkpoints").glob("epoch-*")), default="")
+
+
+@pytest.mark.slow
+def test_a_machine_that_dies_ends_the_training_of_the_other_within_a_minute_and_it_goes_on(dataset, tmp_path):
+    """Two launchers, as on two machines, of which one is killed with its process: nobody tells the other."""
+    command = [ROOT / "train.py", *OPTIONS, "--epochs", 200, "--dataset", dataset, "--output-dir", tmp_path]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    machines = []
+    for rank in range(2):
+        words = [*LAUNCH[:-2], "--main_process_port", port, "--main_process_ip", "127.0.0.1", "--machine_rank", rank]
+        words[words.index("--num_machines") + 1] = 2
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        machines.append(subprocess.Popen([str(word) for word in (*words, *command)], start_new_session=True, **quiet))
+    deadline = time.monotonic() + 200
+    while not newest(tmp_path):
+        assert time.monotonic() < deadline and all(one.poll() is None for one in machines), "no epoch was finished"
+        time.sleep(0.05)
+    for process in (*psutil.Process(machines[1].pid).children(recursive=True), machines[1]):
+        process.kill()
+    assert machines[0].wait(timeout=60) != 0
+    command[command.index(200)] = int(newest(tmp_path).removeprefix("epoch-")) + 1
+    assert "resumed" in launch(*command, "--resume").stdout
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -88,9 +87,10 @@ def share_out(
             part.write(json.dumps({"file": str(files[number]), "rows": list(rows_of(number, files[number]))}) + "\n")
             part.flush()
         part.write(_END)
+    # a process that has done its share waits too, so that it can say where to go on if another one dies
+    while not all(map(_has_ended, everyone)):
+        time.sleep(0.2)
     if state.is_main_process:
-        while not all(map(_has_ended, everyone)):
-            time.sleep(0.2)
         written = join(files, parts, output, names)
         shutil.rmtree(parts, ignore_errors=True)
         if not written:
@@ -150,9 +150,12 @@ def _lines(part: Path, key: str = "") -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _has_ended(part: Path) -> bool:
-    with part.open("rb") as file:
-        file.seek(max(0, part.stat().st_size - len(_END)))
-        return file.read() == _END.encode()
+    try:
+        with part.open("rb") as file:
+            file.seek(max(0, part.stat().st_size - len(_END)))
+            return file.read() == _END.encode()
+    except FileNotFoundError:  # the main process has joined the parts, and removes them
+        return True
 
 
 def _stop_with_the_others(mine: Path, everyone: list[Path]) -> None:
@@ -162,12 +165,11 @@ def _stop_with_the_others(mine: Path, everyone: list[Path]) -> None:
     """
 
     def stop(*_) -> NoReturn:
-        print(
-            f"fer_model: stopped, because another process has ended or this one was told to; what is finished is in "
-            f"{mine.parent}, and the same command goes on from there",
-            file=sys.stderr,
-            flush=True,
+        said = (
+            f"\nfer_model: stopped, because another process has ended or this one was told to; what is finished is in "
+            f"{mine.parent}, and the same command goes on from there\n"
         )
+        os.write(2, said.encode(errors="replace"))  # print may not be called while a bar is being printed
         os._exit(2)  # a normal exit may wait for the dead
 
     def watch() -> None:
