@@ -246,13 +246,22 @@ def _report(args: argparse.Namespace) -> None:
         python -m fer_model report
         python -m fer_model report --check
 
-    With --check nothing is changed, and the exit status is 1 if something is out of date.
+    With --check nothing is changed, and the exit status is 1 if something is out of date, or if a page has a figure
+    outside these sections that no file holds.
     """
-    from fer_model.report.readme import refresh
+    from fer_model.report.readme import refresh, unheld_figures
 
     changed = refresh(check=args.check)
     if changed and args.check:
         print(f"not as in results/: {', '.join(changed)}; run python -m fer_model report", file=sys.stderr)
+    unheld = unheld_figures()
+    for page, figures in unheld.items():
+        print(
+            f"{page}: no file holds {', '.join(figures)}; name the file in results/ under the same heading, or link "
+            "to where it is from",
+            file=sys.stderr,
+        )
+    if args.check and (changed or unheld):
         sys.exit(1)
     print(f"rewritten: {', '.join(changed)}" if changed else "all is as in results/")
 

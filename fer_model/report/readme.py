@@ -19,6 +19,7 @@ from fer_model.hub.card import model_card
 from fer_model.hub.merge import merged
 from fer_model.model.network import FERModel
 from fer_model.report import data, effort, hard_cases, speed, survival, versions
+from fer_model.report.figures import unheld
 from fer_model.report.markdown import table
 from fer_model.runs import ROOT, with_cards
 
@@ -101,9 +102,19 @@ def refresh(root: Path = ROOT, check: bool = False) -> list[str]:
     return changed
 
 
+def unheld_figures(root: Path = ROOT) -> dict[str, list[str]]:
+    """Figures outside the filled sections that no file holds, by the page's name (see `figures.unheld`)."""
+    found = {page.relative_to(root).as_posix(): unheld(page.read_text(encoding="utf-8"), root) for page in _pages(root)}
+    return {page: figures for page, figures in found.items() if figures}
+
+
+def _pages(root: Path) -> list[Path]:
+    return [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+
+
 def _fresh_texts(root: Path) -> Iterator[tuple[Path, str]]:
     """Every file that shows results, and its text brought up to date."""
-    for page in (root / "README.md", *sorted((root / "docs").glob("*.md"))):
+    for page in _pages(root):
         yield page, filled(page.read_text(encoding="utf-8"), root / "results")
     for run in with_cards(root / "results"):
         card = model_card(run, FERModel.from_pretrained(run.models))
