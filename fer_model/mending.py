@@ -1,7 +1,7 @@
-"""Images that Pillow refuses for what stands beside their pixels, or for their last bytes: the same without.
+"""Images that Pillow refuses for what stands beside their pixels, or because their end is missing, made readable.
 
-Texts, EXIF, colour profiles and checksums are left out or made right. Where the last twentieth of the rows of a JPEG or
-PNG is missing, it becomes grey or black; of other formats a few bytes may be missing.
+Texts, EXIF, colour profiles and checksums are left out or made right. Up to a twentieth of the rows of a JPEG or PNG
+may be missing at the bottom; they become grey or black. Of other formats a few bytes may be missing.
 """
 
 import struct
@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 
 MISSING_BYTES = 64
-"""At the end of a file, that may be. Its last pixels are then black."""
+"""How many may be missing at the end of a file. Its last pixels are then black."""
 
 MISSING_ROWS = 0.05
 """Share of the rows, at the bottom, that may be missing."""
@@ -34,13 +34,14 @@ def mended(content: bytes) -> Iterator[bytes]:
 
 def _png(content: bytes) -> bytes:
     """Only what pixels and orientation need, with right checksums."""
-    kept: dict[bytes, bytes] = {}
+    parts: dict[bytes, list[bytes]] = {}
     at = len(_PNG)
     while at + 8 <= len(content):
         length, kind = struct.unpack_from(">I4s", content, at)
         if kind in (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT"):
-            kept[kind] = kept.get(kind, b"") + content[at + 8 : at + 8 + length]
+            parts.setdefault(kind, []).append(content[at + 8 : at + 8 + length])
         at += 12 + length
+    kept = {kind: b"".join(some) for kind, some in parts.items()}  # at once: a file may hold millions
     kept[b"IDAT"] = _rows(kept.get(b"IHDR", b""), kept.pop(b"IDAT", b""))  # the last of them
     return _PNG + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
