@@ -1,13 +1,13 @@
 """A file or folder on this machine -> the rows of its splits, which are found here and not guessed by a library."""
 
-import os
 import shutil
+import tempfile
 import zipfile
 from pathlib import Path
 
 import datasets
 
-from fer_model.data.folders import IMAGES, UNSPLIT, all_files, image_folder, listed, log, split_of
+from fer_model.data.folders import IMAGES, UNSPLIT, all_files, image_folder, listed, log_left_out, split_of
 from fer_model.errors import DataError
 
 READERS = {
@@ -23,6 +23,7 @@ READERS = {
 TAKES = "--dataset takes a Hub id, a file or folder of parquet, WebDataset shards or images, or Kaggle's CSV."
 
 KAGGLE = ("fer2013.csv", "icml_face_data.csv")
+"""How Kaggle calls its files. Both hold the same images."""
 
 
 def local_dataset(path: Path) -> datasets.DatasetDict:
@@ -55,7 +56,7 @@ def local_dataset(path: Path) -> datasets.DatasetDict:
                 for split, part in files.items()
             }
         )
-    found = [path] if path.is_file() else list(all_files(path))
+    found = list(all_files(path))
     images = "; images must lie in a folder for each class" * any(f.suffix.lower() in IMAGES for f in found)
     raise DataError(
         f"The dataset {str(path)!r} holds nothing that can be read (found: {listed([f.name for f in found])}){images}. "
@@ -71,23 +72,33 @@ def _says_itself(path: Path) -> bool:
 
 
 def reading_place(path: Path) -> Path:
-    """Where a dataset is read: the path itself, or where its zip was unpacked. A folder's zips count if it has no more.
+    """Where a dataset is read: the path itself, or where its zips were unpacked.
+
+    A folder's zips are unpacked if it has neither data files nor images. Each becomes a folder of its name, where it
+    lies.
 
     Raises:
         DataError: a zip is damaged or encrypted, or there is no room for what it holds.
     """
-    files = [path] if path.is_file() else list(all_files(path))
+    files = list(all_files(path))
     endings = {file.suffix.lower() for file in files}
     if ".zip" not in endings or endings & {*READERS, *IMAGES}:
         return path
     place = _cache(path) / "unpacked"
     if not place.is_dir():
-        temporary = place.with_name("unpacking")
-        shutil.rmtree(temporary, ignore_errors=True)
-        for file in files:
-            if file.suffix.lower() == ".zip":
-                _unpack(file, temporary / file.stem)
-        temporary.rename(place)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        root = path if path.is_dir() else path.parent
+        # in a folder of its own, for another process may be unpacking the same
+        with tempfile.TemporaryDirectory(dir=place.parent) as temporary:
+            whole = Path(temporary, "whole")
+            for file in files:
+                if file.suffix.lower() == ".zip":
+                    _unpack(file, whole / file.relative_to(root).with_suffix(""))
+            try:
+                whole.rename(place)
+            except OSError:
+                if not place.is_dir():  # nobody else was faster
+                    raise
     return place
 
 
@@ -111,9 +122,8 @@ def _cache(path: Path) -> Path:
     Where a README lists the files, `datasets` finds its cache by that README and the folder's last name alone. A
     repaired dataset, or another one of the same name, would silently be read as the old one.
     """
-    path = path.resolve()
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    state = [(str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in files]
+    files = sorted(file for file in all_files(path.resolve()) if file.is_file())
+    state = [(str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files]
     return Path(datasets.config.HF_DATASETS_CACHE) / "local" / datasets.fingerprint.Hasher.hash(state)
 
 
@@ -122,27 +132,28 @@ def _kaggle_csv(path: Path) -> Path | None:
     if path.is_file():
         return path if path.suffix.lower() == ".csv" else None
     found = [file for file in all_files(path) if file.name.lower() in KAGGLE]
-    # both hold the same images; the one that lies highest, and comes first in KAGGLE
+    # the one that lies highest, and comes first in KAGGLE
     return min(found, key=lambda file: (len(file.parts), KAGGLE.index(file.name.lower())), default=None)
 
 
 def _data_files(path: Path) -> dict[str, list[Path]]:
-    """The data files of each split, by the names of their folders, else by their own; all are of the first reader."""
-    files = [path] if path.is_file() else list(all_files(path))
-    endings = [ending for ending in READERS if any(file.suffix.lower() == ending for file in files)]
-    if not endings:
-        return {}
-    chosen = [file for file in files if file.suffix.lower() == endings[0]]
+    """The data files of each split, by the names of their folders, else by their own; all are of the first reader.
+
+    Those of other readers, and those that are named after no split where others are, are named in the log.
+    """
+    files = list(all_files(path))
+    ending = next((ending for ending in READERS if any(file.suffix.lower() == ending for file in files)), None)
     found: dict[str | None, list[Path]] = {}
-    for file in chosen:
-        folders = () if path.is_file() else file.relative_to(path).parts[:-1]
-        split = next(filter(None, map(split_of, reversed(folders))), None) or split_of(file.stem)
-        found.setdefault(split, []).append(file)
-    unknown = found.pop(None, [])
-    if not found:
-        return {UNSPLIT: unknown}
-    left_out = unknown + [file for file in files if file.suffix.lower() in READERS and file not in chosen]
-    if left_out:
-        names = listed([os.path.relpath(file, path) for file in left_out])
-        log.warning("%s: left out %d files that are named after no split: %s", path, len(left_out), names)
+    others = []
+    for file in files:
+        if file.suffix.lower() == ending:
+            folders = file.relative_to(path).parts[:-1]
+            split = next(filter(None, map(split_of, reversed(folders))), None) or split_of(file.stem)
+            found.setdefault(split, []).append(file)
+        elif file.suffix.lower() in READERS:
+            others.append(file)
+    log_left_out(path, f"files of another kind than {ending}", others)
+    if list(found) == [None]:
+        return {UNSPLIT: found[None]}
+    log_left_out(path, "files that are named after no split", found.pop(None, []))
     return {split: part for split, part in found.items() if split}

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import datasets
 
@@ -79,8 +80,10 @@ def image_folder(path: Path) -> datasets.DatasetDict | None:
             f"In the folder {str(path)!r} the classes {listed(known)} lie beside splits; move them into one."
         )
     stray += [Path(file) for file, _, _ in beside]
-    _name(path, "images in no class folder of a split" if beside else "images in no class folder", stray)
-    _name(path, "files that are no images", [f for f in files if f.suffix.lower() not in IMAGES and not _tells(f)])
+    log_left_out(path, "images in no class folder of a split" if beside else "images in no class folder", stray)
+    log_left_out(
+        path, "files that are no images", [f for f in files if f.suffix.lower() not in IMAGES and not _tells(f)]
+    )
     with_usage = any(folder.lower() in ("publictest", "privatetest") for part in rows.values() for *_, folder in part)
     return datasets.DatasetDict({split or UNSPLIT: _dataset(part, with_usage) for split, part in rows.items()})
 
@@ -94,9 +97,21 @@ def split_of(name: str) -> str | None:
 
 
 def all_files(path: Path) -> Iterator[Path]:
-    """Every file below a folder, in order, also through links; hidden ones and what a Mac adds are passed over."""
+    """A file itself, or every file below a folder, in order, also through links; hidden ones and what a Mac adds are
+    passed over.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> NoReturn:
+        raise DataError(f"The folder {str(error.filename)!r} cannot be read ({error.strerror}).") from error
+
+    if path.is_file():
+        yield path
+        return
     seen = set()
-    for folder, folders, files in os.walk(path, followlinks=True):
+    for folder, folders, files in os.walk(path, onerror=refuse, followlinks=True):
         real = os.path.realpath(folder)
         # sorted as paths are, so that a folder comes before what has its name as a beginning
         folders[:] = [] if real in seen else sorted(name for name in folders if name[0] != "." and name != "__MACOSX")
@@ -124,7 +139,8 @@ def _tells(file: Path) -> bool:
     return file.name.lower() == "classnames.txt" or file.stem.lower() in ("readme", "license")
 
 
-def _name(path: Path, what: str, files: list[Path]) -> None:
+def log_left_out(path: Path, what: str, files: list[Path]) -> None:
+    """Name files of a dataset that are not read."""
     if files:
         log.warning("%s: left out %d %s: %s", path, len(files), what, listed([str(f.relative_to(path)) for f in files]))
 

@@ -1,10 +1,14 @@
 """Folders and files as people have them: splits at any depth, numbers, unknown and missing classes, zips."""
 
 import logging
+import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from fer_model.data.files import reading_place
+from fer_model.errors import DataError
 from helpers import synthetic
 from helpers.loaded import LABELS, TEST, TRAIN, load, refusal
 
@@ -103,8 +107,10 @@ def tables(folder, **faces):
 @pytest.mark.parametrize("names", [("Training", "PublicTest"), ("FER2013Train", "FER2013Test"), ("TRAIN", "TEST")])
 def test_parquet_files_are_told_apart_by_their_names_in_any_case(names, tmp_path, caplog):
     tables(tmp_path, **dict(zip(names, (TRAIN, TEST), strict=True)), extra=TEST)
+    (tmp_path / "test.json").write_text("[]")
     assert (len(load(tmp_path, "train")), len(load(tmp_path, "test"))) == (24, 12)
     assert "left out 1 files that are named after no split: extra.parquet" in caplog.text
+    assert "left out 1 files of another kind than .parquet: test.json" in caplog.text
 
 
 def test_a_folder_named_after_a_split_wins_over_the_names_of_its_files(tmp_path):
@@ -139,9 +145,52 @@ def test_a_zip_is_read_with_the_names_of_classes_in_it(tmp_path):
     assert "cannot be read (File is not a zip file); unpack it" in refusal(tmp_path / "half.ZIP")
 
 
+def test_zips_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    for split, faces in (("train", TRAIN), ("test", TEST)):
+        write(tmp_path / "tree" / split, faces)
+        shutil.make_archive(str(tmp_path / "zips" / split / "images"), "zip", tmp_path / "tree" / split)
+    assert (len(load(tmp_path / "zips", "train")), len(load(tmp_path / "zips", "test"))) == (24, 12)
+
+
+def test_who_unpacks_a_zip_at_the_same_time_gets_all_of_it(tmp_path):
+    shutil.make_archive(str(tmp_path / "faces"), "zip", write(tmp_path / "tree", TRAIN * 5))
+    with ThreadPoolExecutor(4) as pool:
+        places = {one.result() for one in [pool.submit(reading_place, tmp_path / "faces.zip") for _ in range(4)]}
+    (place,) = places
+    assert len(list(place.rglob("*.png"))) == 5 * len(TRAIN)
+    assert [path.name for path in place.parent.iterdir()] == ["unpacked"], "nothing else is left"
+
+
+def test_a_zip_that_changes_behind_a_link_is_unpacked_anew(tmp_path):
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "faces").symlink_to(tmp_path / "real")
+    for faces, expected in ((TEST, 12), (TRAIN, 24)):
+        shutil.rmtree(tmp_path / "tree", ignore_errors=True)
+        shutil.make_archive(str(tmp_path / "real" / "faces"), "zip", write(tmp_path / "tree", faces))
+        assert len(load(tmp_path / "linked", "test")) == expected
+
+
+def test_a_folder_that_cannot_be_read_is_named_and_not_passed_over(tmp_path, monkeypatch):
+    write(tmp_path, TEST)
+    scan = os.scandir
+
+    def locked(place):
+        if str(place).endswith("sad"):
+            raise PermissionError(13, "Permission denied", place)
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    with pytest.raises(DataError, match="sad' cannot be read .Permission denied"):
+        load(tmp_path, "test")
+
+
 def test_a_single_parquet_and_a_validation_split_alone_are_read_and_said(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, logger="fer_model.data.fer2013"):
+        (tmp_path / "more.csv").write_text("a\n1\n")
         assert len(load(tables(tmp_path, faces=TEST) / "faces.parquet", "test")) == 12
+        assert "more.csv" not in caplog.text
+        assert len(load(tmp_path, "test")) == 12
+        assert "left out 1 files of another kind than .parquet: more.csv" in caplog.text
         assert len(load(tables(tmp_path / "alone", Validation=TEST), "test")) == 12
     assert "has no splits: all its images are taken as the test images" in caplog.text
     assert "has a validation split only: its images are taken as the test images" in caplog.text
