@@ -14,6 +14,7 @@ from PIL import Image
 from fer_model.__main__ import main
 from fer_model.errors import ImageError
 from fer_model.inference import bulk, video
+from fer_model.inference.files.find import kind
 from fer_model.inference.pipeline import FERPipeline
 from fer_model.labels import EMOTIONS
 from fer_model.model.network import FERModel
@@ -136,6 +137,17 @@ def test_every_file_is_told_by_its_content_or_named_once_with_the_reason(pipelin
     assert sorted(line.split(":")[0] for line in said) == sorted(
         ["b.HEIC", "c.HEIC", "deep/empty.png", "link", "notes.txt", "pipe.jpg", "z.backup/__MACOSX", "z.backup/readme"]
     )
+
+
+def test_a_file_in_a_folder_that_may_not_be_entered_is_named_and_the_bar_does_not_end_the_command(monkeypatch):
+    def locked(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", locked)
+    photo = EXAMPLES / "astronaut.jpg"
+    assert bulk.count(photo) == 0
+    with pytest.raises(ImageError, match="It cannot be read .Permission denied"):
+        kind(photo)
 
 
 def test_one_file_that_breaks_everything_costs_its_own_rows_only(pipeline, tmp_path, caplog, monkeypatch):

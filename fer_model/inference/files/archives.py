@@ -1,4 +1,4 @@
-"""Images in zip archives. One is in memory at a time, and none is written to disk."""
+"""Images in zip archives, and what else is in one."""
 
 import zipfile
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 def zipped_images(file: Path) -> Iterator[Item]:
     """The images in a zip archive. One is in memory at a time, and none is written to disk.
 
-    An image that is encrypted, damaged or too large comes as an item with a `problem`. Other files are `passed_over`.
+    An image that is encrypted, damaged or too large comes as an item with a `problem`. `passed_over` names other files.
 
     Raises:
         ImageError: the archive cannot be read.
@@ -37,6 +37,11 @@ def zipped_images(file: Path) -> Iterator[Item]:
 
 
 def open_archive(file: Path) -> zipfile.ZipFile:
+    """The archive, open for reading.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
     try:
         return zipfile.ZipFile(file)
     except Exception as error:  # for damaged files it raises nearly anything: NotImplementedError, UnicodeError, …
@@ -59,7 +64,7 @@ def images_in(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
 
 
 def passed_over(file: Path) -> Iterator[tuple[str, str]]:
-    """The other files in an archive, and why they are none. What a Mac puts beside its files counts as one folder.
+    """The other files in an archive, and why each is no image. What a Mac puts beside its files counts as one folder.
 
     Raises:
         ImageError: the archive cannot be read.
@@ -84,7 +89,7 @@ def _is_of_a_mac(info: zipfile.ZipInfo) -> bool:
 
 
 def _holds_image(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
-    """By its name, or by its content, where that can be looked at."""
+    """By its name, else by its content, where that can be unpacked bit by bit."""
     if Path(info.filename).suffix.lower() in IMAGES:
         return True
     if info.compress_type not in _COMPRESSIONS:

@@ -13,7 +13,7 @@ from fer_model.inference import video
 
 ARCHIVES = (".zip",)
 
-_ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # how one begins; the second has no files
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # how a zip begins; the second kind is empty
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Item:
 
 
 def find_files(paths: Iterable[str]) -> list[Path]:
-    """The files that are named, each once. Folders are searched with all below them; what is in files, `kind` says.
+    """The files that are named, each once, and all files below the folders that are named, whatever they hold.
 
     A folder that cannot be read, or that is a link inside of another, is logged and left out.
 
@@ -79,9 +79,9 @@ def kind(file: Path) -> str:
     Raises:
         ImageError: none of these.
     """
-    if not file.is_file():
-        raise ImageError("It is no file.")  # opening a pipe may wait for ever
     try:
+        if not file.is_file():
+            raise ImageError("It is no file.")  # opening a pipe may wait for ever
         with file.open("rb") as opened:
             head = opened.read(32)
     except OSError as error:
