@@ -65,7 +65,7 @@ def share_out(
         rows_of: a file's number, from 0, and its path -> its rows by `bulk.columns`.
 
     Raises:
-        ImageError: an unfinished run had other settings, or no file could be read.
+        ImageError: an unfinished run had other settings, the processes do not share a disk, or no file could be read.
     """
     from accelerate.utils import broadcast_object_list
 
@@ -81,6 +81,10 @@ def share_out(
         part.flush()
         state.wait_for_everyone()
         everyone = [parts / f"{number}.jsonl" for number in range(state.num_processes)]
+        if not all(part.is_file() for part in everyone):
+            raise ImageError(
+                f"Not all processes see the same {parts}; --output must be on a disk that all machines share."
+            )
         _stop_with_the_others(mine, everyone)
         own = numbers[state.process_index :: state.num_processes]
         for number in tqdm(own, desc="recognising, my share", unit="file", disable=not state.is_main_process):
@@ -118,9 +122,9 @@ def unfinished(files: list[Path], parts: Path, settings: dict) -> list[int]:
 def join(files: list[Path], parts: Path, output: Path, names: tuple[str, ...]) -> int:
     """Write the table in the order of the files, and return how many rows it has."""
     where = {line["file"]: (part, start) for part in parts.glob("*.jsonl") for start, line in _lines(part, "file")}
-    opened = {part: part.open("rb") for part in parts.glob("*.jsonl")}
     new, written = output.with_name(f"{output.name}.new"), 0
-    with new.open("w", newline="", encoding="utf-8") as table:
+    with contextlib.ExitStack() as stack, new.open("w", newline="", encoding="utf-8") as table:
+        opened = {part: stack.enter_context(part.open("rb")) for part in parts.glob("*.jsonl")}
         writer = csv.DictWriter(table, columns(names))
         writer.writeheader()
         for file in files:
@@ -129,8 +133,6 @@ def join(files: list[Path], parts: Path, output: Path, names: tuple[str, ...]) -
             rows = json.loads(opened[part].readline())["rows"]
             writer.writerows(rows)
             written += len(rows)
-    for lines in opened.values():
-        lines.close()
     new.replace(output)
     return written
 

@@ -7,13 +7,14 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 from fer_model.__main__ import main
 from fer_model.errors import ImageError
-from fer_model.inference import bulk, video
+from fer_model.inference import bulk, shared, video
 from fer_model.inference.files.find import kind
 from fer_model.inference.pipeline import FERPipeline
 from fer_model.labels import EMOTIONS
@@ -189,3 +190,10 @@ def test_who_stops_reading_the_table_ends_the_command_without_a_traceback(model,
     started.stdout.close()
     assert b"Traceback" not in started.stderr.read()
     assert started.wait(60) == 141
+
+
+def test_processes_that_see_no_common_disk_are_refused_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr("accelerate.utils.broadcast_object_list", lambda found: found)
+    state = SimpleNamespace(is_main_process=True, process_index=0, num_processes=2, wait_for_everyone=lambda: None)
+    with pytest.raises(ImageError, match="--output must be on a disk that all machines share"):
+        shared.share_out([Path("1.jpg")], tmp_path / "t.csv", EMOTIONS, {}, lambda *_: pytest.fail("it works"), state)
