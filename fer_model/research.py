@@ -204,11 +204,10 @@ def bench(args: argparse.Namespace) -> None:
     """Measure how fast training and answers are on the CPU, beside what they are compared to.
 
         python -m fer_model bench --dataset ../shared/data/fer2013
-        python -m fer_model bench --dataset ../shared/data/fer2013 --only training
 
-    Both sides of a comparison are asked in turn, and what counts is their ratio. It takes ten minutes on two quiet
-    cores. It writes results/benchmarks.json and .png, from which docs/speed.md is filled. It needs
-    requirements-dev.txt. The package fer from PyPI is measured too, where it has a venv of its own:
+    Both sides of a comparison are asked in turn, and what counts is their ratio. It takes half an hour on two quiet
+    cores, and fills docs/speed.md by results/benchmarks.json. It needs requirements-dev.txt. The package fer from PyPI
+    is measured too, where it has a venv of its own:
 
         python3.11 -m venv VENV && VENV/bin/pip install fer "setuptools<81"
         python -m fer_model bench --dataset ../shared/data/fer2013 --only peers --only answers --peers VENV
@@ -264,7 +263,8 @@ def bench(args: argparse.Namespace) -> None:
         write_json(args.output, (read_json(args.output) or {}) | found)
         print(bench.summary(found))
     if "exports" in (everything := read_json(args.output) or {}):
-        accuracies = {run.folder.name: read_json(run.metrics_file)["accuracy"] for run in runs}
+        measures = ((run.folder.name, read_json(run.metrics_file)) for run in runs)
+        accuracies = {name: found.get("six_classes", found)["accuracy"] for name, found in measures}
         accuracy_over_time(everything, accuracies, args.output.with_suffix(".png"))
     print(f"written: {args.output}, and the plot beside it")
 

@@ -104,7 +104,8 @@ def prepare(file: Path, dataset: str) -> None:
     train, validation = validation_split(faces, None, recipe.validation_fraction, 0, recipe.together, progress=True)
     both = train.joined(validation)
     pixels = np.diff(np.diff(both.images.numpy(), axis=2, prepend=np.uint8(0)), axis=3, prepend=np.uint8(0))
-    np.savez_compressed(file, pixels=pixels, labels=both.labels.numpy(), count=len(train))
+    with file.open("wb") as opened:  # by its name alone, np.savez would add an ending
+        np.savez_compressed(opened, pixels=pixels, labels=both.labels.numpy(), count=len(train))
     print(f"{file}: {file.stat().st_size / 2**20:.1f} MiB, {len(train)} images to train on, {len(validation)} more")
 
 

@@ -62,6 +62,8 @@ def _sentence(error: BaseException) -> str | None:
         return f"{error.filename or constants.HF_HOME} may not be written; change its owner, or set HF_HOME"
     if "Consistency check failed" in str(error) or kinds & {"RemoteProtocolError", "ReadError", "WriteError"}:
         return "the connection was cut in the middle; try again"
+    if "TooManyRedirects" in kinds:
+        return f"{constants.ENDPOINT} sends requests in a circle; check HF_ENDPOINT if you set it, or try again later"
     if "Invalid metadata in README.md" in str(error):
         return "the Hub does not accept the card's front matter: " + " ".join(str(error).split()[4:]).rstrip(".")
     # the errors of httpx, of `datasets`, and of Python and hf_xet

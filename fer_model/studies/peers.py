@@ -92,7 +92,7 @@ class _Peer:
 def measure(venv: Path, run: Run, test: FERData, rounds: int) -> dict:
     """Milliseconds for a photo of one face and for a face, without heat maps, and accuracy on the test images.
 
-    `fer` has seven classes. Its answer is the most probable one of our six.
+    Every answer is the most probable one of our six, also of a network that knows neutral, as `fer` does.
 
     Args:
         venv: one that `fer` is installed in. run: of the version that it is compared to.
@@ -124,7 +124,7 @@ def measure(venv: Path, run: Run, test: FERData, rounds: int) -> dict:
             peer.close()
     parts = test.images.split(BATCH)
     bar = tqdm(parts, desc=f"accuracy of {run.folder.name}", unit="batch", leave=False)
-    own = torch.cat([engine(preprocess(part, size)).argmax(dim=1) for part in bar])
+    own = torch.cat([engine(preprocess(part, size))[:, : len(EMOTIONS)].argmax(dim=1) for part in bar])
     rows = [
         {
             "name": who,

@@ -37,7 +37,7 @@ def accuracy_over_time(found: dict, accuracies: dict[str, float], path: Path) ->
             place = row["face_ms"], 100 * row["accuracy"]
             axes.plot(*place, "s", color="C2")
             axes.annotate(row["name"], place, xytext=(0, 7), textcoords="offset points")
-    axes.set(xlabel="ms for a face (hollow: PyTorch; full: ONNX Runtime)", ylabel="test accuracy, %")
+    axes.set(xlabel="ms for a face (hollow: PyTorch; full: ONNX Runtime)", ylabel="test accuracy of six, %")
     axes.set_xlim(left=0)
     axes.margins(y=0.2)
     axes.grid(alpha=0.3)

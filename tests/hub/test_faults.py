@@ -3,11 +3,16 @@
 Afterwards the same push, or a load with the same cache, must work, once the fault is gone.
 """
 
+import signal
 import subprocess
+import sys
+import time
 
 import pytest
 
 from fer_model.hub.download import hub_card
+from fer_model.model.network import FERModel
+from helpers import ROOT
 from helpers.hub.cases import CASES, Stage, local_files, model_files
 from helpers.hub.client import TOKENS, HubUser
 from helpers.hub.faults import Fault
@@ -49,6 +54,28 @@ def test_a_fault_of_the_hub_is_one_sentence_changes_no_local_result_and_once_it_
         stage.play_mended(name)
     for path, content in local_files(stage.home(name)).items():
         assert not any(token.encode() in content for token in TOKENS), f"{path} holds a token"
+
+
+@pytest.mark.slow
+def test_a_hub_that_sends_a_byte_a_second_is_waited_for_until_ctrl_c_and_leaves_nothing_broken(stage):
+    name = "pull, slow"
+    stage.hub.create("models", stage.repo_id(name), stage.model)
+    user = HubUser(stage.hub, stage.home(name) / "cache")
+    command = [sys.executable, "evaluate.py", "--model", stage.repo_id(name), "--dataset", stage.folder / "dataset"]
+    with stage.hub.playing(Fault(f"GET /{stage.repo_id(name)}/.*safetensors", slow=True)):
+        words = [str(word) for word in (*command, "--output-dir", stage.home(name))]
+        process = subprocess.Popen(words, cwd=ROOT, env=user.environment, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 100
+        while not (begun := list(user.cache.rglob("*.incomplete"))) and time.monotonic() < deadline:
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+    assert begun
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "evaluate.py: interrupted"
+    with user.at_work():
+        FERModel.from_pretrained(stage.repo_id(name))
 
 
 @pytest.mark.slow

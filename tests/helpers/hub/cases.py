@@ -61,6 +61,7 @@ CASES = {
     "pull, too many requests": Case("pull", ("wait 1 s", "429"), Fault("HEAD /NAME/", 429, {"Retry-After": "1"})),
     "pull, server error": Case("pull", ("500", "try again later"), Fault(" /NAME/", 500)),
     "pull, cut in the middle": Case("pull", ("cut", "try again"), Fault("GET /NAME/.*safetensors", cut_after=99_999)),
+    "pull, redirect loop": Case("pull", ("in a circle", "HF_ENDPOINT"), Fault("HEAD /NAME/", 302, {"Location": "?on"})),
     "pull, tampered on its way": Case("pull", ("SHA-256", "try again"), Fault("GET /NAME/.*safetensors", edit=flipped)),
     "pull, full disk": Case("pull", ("disk is full", "make room"), full_disk=True),
     "pull, truncated before upload": Case(
@@ -81,10 +82,17 @@ CASES = {
     "push, server error on commit": Case(
         "push", ("500", "try again later"), Fault("POST /api/models/NAME/commit", 500)
     ),
+    "push, a commit that races another": Case("push", ("412", "try again"), Fault("POST /api/models/NAME/commit", 412)),
+    "push, redirect loop": Case(
+        "push", ("in a circle", "HF_ENDPOINT"), Fault("GET /api/models/NAME", 307, {"Location": "?on"})
+    ),
     "push, cut in the middle": Case("push", ("cut", "try again"), Fault("PUT /lfs/NAME/", cut_after=0)),
     "dataset, connection refused": Case("dataset", ("cannot be reached",), endpoint=NOBODY),
     "dataset, wrong token": Case("dataset", ("401", "hf auth login"), token=WRONG_TOKEN),
     "dataset, server error": Case("dataset", ("500", "try again later"), Fault(" /(api/)?datasets/NAME", 500)),
+    "dataset, redirect loop": Case(
+        "dataset", ("in a circle", "HF_ENDPOINT"), Fault(" /(api/)?datasets/NAME", 302, {"Location": "?on"})
+    ),
     "dataset, cut in the middle": Case(
         "dataset", ("cut", "try again"), Fault("GET /datasets/NAME/.*parquet", cut_after=999)
     ),

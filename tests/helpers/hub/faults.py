@@ -1,5 +1,6 @@
 """What happens instead of an answer of the tests' Hub."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -11,7 +12,8 @@ class Fault:
     """What happens instead of an answer to requests whose "METHOD /path" matches `pattern`.
 
     status and headers: answer so. edit: the true answer's body, changed. cut_after: close the connection
-    after so many bytes of the answer. times: only the first so many requests.
+    after so many bytes of the answer. slow: send one byte a second, for a minute. times: only the first so many
+    requests.
     """
 
     pattern: str
@@ -19,6 +21,7 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     edit: Callable[[bytes], bytes] | None = None
     cut_after: int | None = None
+    slow: bool = False
     times: float = float("inf")
 
 
@@ -49,6 +52,11 @@ class FaultyTransport:
                 if fault.cut_after is not None:
                     # an answer that ends before its Content-Length: uvicorn closes the connection
                     message = message | {"body": body[: max(fault.cut_after - sent, 0)], "more_body": True}
+                if fault.slow:
+                    for place in range(60):
+                        await send(message | {"body": body[place : place + 1], "more_body": True})
+                        await asyncio.sleep(1)
+                    return
                 sent += len(body)
             await send(message)
 
