@@ -57,15 +57,21 @@ for line in sys.stdin:
 
 
 class _Peer:
-    """A process of the venv that has both the photo and the faces."""
+    """A process of the venv that has both the photo and the faces.
+
+    Args:
+        faces: a file of numpy's, in a folder that may be written into.
+    """
 
     def __init__(self, venv: Path, faces: Path):
         # not the current folder, whose modules would be found first
         command = [str(venv.resolve() / "bin" / "python"), "-I", "-c", _PEER, str(PHOTO), str(faces)]
+        self.complaints = faces.with_name("complaints.txt")  # a pipe that nobody reads would fill, and stop it
         try:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-            )
+            with self.complaints.open("w") as file:
+                self.process = subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file, text=True
+                )
         except OSError as error:
             raise FERError(f"{venv} holds no bin/python; make it as `bench --help` says.") from error
         self.version, self.labels = self._line()
@@ -81,7 +87,8 @@ class _Peer:
         assert self.process.stdout
         line = self.process.stdout.readline()
         if not line:
-            said = self.process.communicate()[1].strip().splitlines()
+            self.process.communicate()
+            said = self.complaints.read_text(errors="replace").strip().splitlines()
             raise FERError(f"fer failed in its venv: {said[-1] if said else 'without a message'}.")
         return json.loads(line)
 
@@ -95,7 +102,10 @@ def measure(venv: Path, run: Run, test: FERData, rounds: int) -> dict:
     Every answer is the most probable one of our six, also of a network that knows neutral, as `fer` does.
 
     Args:
-        venv: one that `fer` is installed in. run: of the version that it is compared to.
+        venv: one that `fer` is installed in.
+        run: of the version that it is compared to.
+        test: the images that both answer.
+        rounds: how often each is asked about the photo and the face, in turn.
 
     Raises:
         FERError: the venv has no `fer` that runs.
