@@ -1,4 +1,4 @@
-"""What many faces in one photo cost, and many photos in several processes."""
+"""What many faces in one photo cost, and how fast several processes read many photos."""
 
 import statistics
 import sys
@@ -20,7 +20,7 @@ PROCESSES = 2
 
 
 def crowd(across: int = 10, side: int = 300) -> Image.Image:
-    """A square photo of across x across faces, each 90 / 512 of a side."""
+    """A square photo of across x across people, `side` pixels each, whose faces are 90 / 512 as wide."""
     person = Image.open(PERSON).convert("RGB").resize((side, side))
     photo = Image.new("RGB", (across * side, across * side))
     for number in range(across**2):
@@ -29,12 +29,19 @@ def crowd(across: int = 10, side: int = 300) -> Image.Image:
 
 
 def measure(model: Path, rounds: int) -> dict:
-    """Both, with the weights in a folder."""
+    """{"faces": what small faces cost, "files": what processes gain}.
+
+    Args:
+        model: the folder whose weights `predict` uses.
+    """
     return {"faces": _faces(rounds), "files": _files(model, rounds)}
 
 
 def _faces(rounds: int) -> dict:
-    """Of a closer look at a crowd, and of one that finds no hint of small faces, its time to that of one look."""
+    """How many times as long a search takes with the closer look for small faces as without it, in two photos.
+
+    The crowd gets the closer look. The photo of one large face has no hint of small ones, so it should get none.
+    """
     detector = shared_detector()
     photos = {"crowd": crowd(), "one_large_face": Image.open(PERSON).convert("RGB").resize((3000, 3000))}
     found = {}
@@ -50,9 +57,9 @@ def _faces(rounds: int) -> dict:
 
 
 def _files(model: Path, rounds: int, images: int = 100) -> dict:
-    """Seconds for an image by `predict` in one process, which has all cores, and in two that share them, in turn.
+    """Seconds for an image by `predict`, in turn in one process, which has all cores, and in two that share them.
 
-    The start is left out: it is what the same command takes for two images.
+    The start does not count: what the same command takes for two images is subtracted.
     """
     costs: dict[tuple[int, int], list[Cost]] = {}
     with tempfile.TemporaryDirectory() as temporary:

@@ -1,10 +1,12 @@
-"""How long a start takes beyond that of PyTorch: of the package, of a first answer, of the demo's page."""
+"""How long a start takes: of the package, of a first answer, of the demo's page, each beside that of PyTorch."""
 
+import os
 import resource
 import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
@@ -24,13 +26,13 @@ AFTER = {
     "first_answer": ("package", 1.0),
     "page": ("torch", 3.0),
 }
-"""Of each start, what its time is counted from, and how many seconds more it may take."""
+"""For each start, the one that it is compared to, and how many seconds longer it should take at most."""
 
 
 def measure(model: Path, rounds: int) -> dict[str, dict]:
-    """Of every start in turn, how much more it takes than the one before it: medians over the rounds.
+    """How much longer each start takes than the one that `AFTER` compares it to: medians over the rounds.
 
-    Processor time says more on a busy machine, because waiting for others does not count.
+    On a busy machine the processor time says more, because it does not count waiting for other programs.
 
     Args:
         model: the folder whose weights answer.
@@ -58,7 +60,7 @@ def measure(model: Path, rounds: int) -> dict[str, dict]:
 
 
 def _more(before: list[Cost], now: list[Cost], torch: list[Cost]) -> dict[str, float]:
-    """Medians of the differences, and of their ratios to PyTorch's own start."""
+    """Medians of the differences, and of their ratios to the start of PyTorch."""
     found = {}
     for index, kind in enumerate(("", "cpu_")):
         more = [b[index] - a[index] for a, b in zip(before, now, strict=True)]
@@ -69,12 +71,12 @@ def _more(before: list[Cost], now: list[Cost], torch: list[Cost]) -> dict[str, f
 
 
 def python(code: str) -> Cost:
-    """Of a new process that runs this code."""
+    """What a new Python process costs that runs this code."""
     return timed([sys.executable, "-c", code])
 
 
 def timed(command: list[str]) -> Cost:
-    """Of a command and its own processes, which must succeed.
+    """What a command costs, the processes that it starts included.
 
     Raises:
         subprocess.CalledProcessError: it failed.
@@ -85,20 +87,26 @@ def timed(command: list[str]) -> Cost:
 
 
 def _of_children() -> float:
-    """Seconds of processor time of all processes that were started here and have ended."""
+    """Seconds of processor time that all ended child processes of this one have used."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def _page() -> Cost:
-    """Of `python app.py`, until its page is served."""
+    """What `python app.py` costs until its page is served."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     before, started, seconds = _of_children(), time.perf_counter(), 0.0
     command = [sys.executable, "app.py", "--port", str(port)]
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as app:
+    quiet = subprocess.DEVNULL
+    with (
+        tempfile.TemporaryDirectory() as folder,  # the demo deletes its own at its end, but it is killed here
+        subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | {"GRADIO_TEMP_DIR": folder}, stdout=quiet, stderr=quiet
+        ) as app,
+    ):
         while app.poll() is None and not seconds:
             try:
                 opener.open(f"http://127.0.0.1:{port}/config", timeout=5).close()
