@@ -47,7 +47,7 @@ from fer_model.training.optim import AUTO_BATCH, for_batch
 from fer_model.training.warm_start import starting_point
 
 PARTS = {"peak": 60, "correct": 120, "speed": 150, "profile": 90, "training": 400, "more": 120}
-"""What is measured, in this order, and how many seconds each may take; "training" also no more than what is left."""
+"""What is measured, in this order, and how many seconds each may take: also no more than what is left of --minutes."""
 
 
 def main() -> None:
@@ -61,6 +61,10 @@ def main() -> None:
     parser.add_argument("--minutes", type=cli.positive_float, default=8.0, help="for all parts (default: %(default)s)")
     parser.add_argument("--part", choices=list(PARTS), help=argparse.SUPPRESS)  # for a part's process
     args = parser.parse_args()
+    if args.prepare and not args.dataset:
+        parser.error("--prepare needs --dataset")
+    if not args.prepare and not args.output:
+        parser.error("--output is needed; or --prepare, with --dataset")
     if args.prepare:
         prepare(args.prepare, args.dataset)
     elif args.part:
@@ -78,25 +82,36 @@ def run_parts(args: argparse.Namespace) -> None:
     for part, seconds in PARTS.items():
         left = ends - time.monotonic()
         seconds = left if args.tiny else seconds  # a busy CPU may take long
-        command = [sys.executable, __file__, *sys.argv[1:], "--minutes", str(max(left, 1) / 60), "--part", part]
+        command = [sys.executable, __file__, *sys.argv[1:], "--part", part]
         started = time.monotonic()
         try:
             done = subprocess.run(
                 command, env=environ, capture_output=True, text=True, timeout=max(1, min(seconds, left)), check=True
             )
-            found[part] = json.loads(done.stdout.splitlines()[-1])
-        except subprocess.TimeoutExpired as stopped:
-            lines = (stopped.stdout or b"").decode().splitlines()  # what it had by then
-            found[part] = (json.loads(lines[-1]) if lines else {}) | {"failed": "it took too long"}
-        except (subprocess.CalledProcessError, ValueError, IndexError) as error:
-            found[part] = {"failed": (getattr(error, "stderr", "") or str(error))[-3000:]}
+            found[part] = last_json(done.stdout) or {"failed": done.stderr[-3000:]}
+        except subprocess.TimeoutExpired as stopped:  # it holds bytes
+            found[part] = last_json((stopped.stdout or b"").decode(errors="replace")) | {"failed": "it took too long"}
+        except subprocess.CalledProcessError as error:
+            found[part] = {"failed": error.stderr[-3000:]}
         found[part]["seconds"] = round(time.monotonic() - started, 1)
         write_json(file, found)
         print(part, json.dumps(found[part])[:1500], flush=True)
 
 
+def last_json(said: str) -> dict:
+    """What a part found, from its last line; nothing where that is another line, such as an epoch's."""
+    try:
+        found = json.loads(said.splitlines()[-1])
+    except (ValueError, IndexError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def prepare(file: Path, dataset: str) -> None:
-    """V4's training images, then its validation images, as differences to the pixels above and left, which zip well."""
+    """Write V4's training images, then its validation images, as differences to the pixels above and left.
+
+    These take less room than the pixels.
+    """
     from fer_model.data.fer2013 import load_fer
     from fer_model.data.splits import validation_split
 
@@ -145,24 +160,13 @@ def measure_training(args: argparse.Namespace, train: FERData, validation: FERDa
     weights = class_weights(torch.cat([train.labels, validation.labels]), recipe.weight_power, V4.classes)
     command = cli.repeat(["python3", "scripts/gpu_check.py"], args, ("data",))
     about = {"command": command, "dataset": "FER2013", "dataset_revision": None, "limit": None}
-    folder = Path(tempfile.mkdtemp())
-    started = time.perf_counter()
-    history = fit(
-        start,
-        train,
-        validation,
-        weights,
-        recipe,
-        accelerator,
-        folder,
-        seed=0,
-        about=about,
-        crowd=crowd,
-        channels_last=True,
-    )
-    wall = time.perf_counter() - started
+    options = {"seed": 0, "about": about, "crowd": crowd, "channels_last": True}
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        history = fit(start, train, validation, weights, recipe, accelerator, Path(folder), **options)
+        wall = time.perf_counter() - started
+        model = FERModel.from_pretrained(Path(folder) / "models")
     write_json(args.output / "history.json", history)
-    model = FERModel.from_pretrained(folder / "models")
     model.half().save_pretrained(args.output / "model")  # what comes back has a limit of 16 MiB a file
     epochs = history["epochs"]
     learning = sum(len(train) / row["images_per_second"] for row in epochs)
@@ -179,4 +183,4 @@ def measure_training(args: argparse.Namespace, train: FERData, validation: FERDa
 
 
 if __name__ == "__main__":
-    main()
+    cli.run("gpu_check.py", main)

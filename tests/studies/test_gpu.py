@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+import gpu_check
 from fer_model.runs import read_json
 from fer_model.studies import gpu
 from helpers import ROOT
@@ -18,6 +20,33 @@ def test_on_a_cpu_all_ways_in_float32_agree():
     found = gpu.measure_correct(torch.device("cpu"), True, gpu.FERData(faces, torch.arange(24) % 7))
     assert found["eager, float32"]["gradients_apart"] == found["eager, float32"]["losses_apart"] == 0
     assert 0 < found["captured, bfloat16"]["losses_apart"] < 0.01, "bfloat16 has three digits"
+
+
+def test_a_part_that_runs_out_of_time_leaves_the_others_whatever_it_has_printed(tmp_path, monkeypatch):
+    said = {"speed": b'{"rows": [1]}\n', "training": b"    1       1.790\n", "peak": None, "more": b"{}\n"}
+
+    def run(command, timeout, **options):
+        if command[-1] == "more":
+            return SimpleNamespace(stdout=said["more"].decode(), stderr="a word")
+        raise subprocess.TimeoutExpired(command, timeout, output=said[command[-1]])
+
+    names = {name: getattr(subprocess, name) for name in ("TimeoutExpired", "CalledProcessError")}
+    monkeypatch.setattr(gpu_check, "subprocess", SimpleNamespace(run=run, **names))
+    monkeypatch.setattr(gpu_check, "PARTS", dict.fromkeys(said, 60))
+    monkeypatch.setattr(sys, "argv", ["gpu_check.py", "--device", "cpu", "--output", str(tmp_path)])
+    gpu_check.main()
+    found = read_json(tmp_path / "gpu_check.json")
+    late = "it took too long"
+    assert [found[part]["failed"] for part in said] == [late, late, late, "a word"]
+    assert found["speed"]["rows"] == [1]
+
+
+@pytest.mark.parametrize(("words", "said"), [([], "--output is needed"), (["--prepare", "x"], "needs --dataset")])
+def test_what_is_missing_is_said_before_anything_is_measured(words, said, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["gpu_check.py", *words])
+    with pytest.raises(SystemExit):
+        gpu_check.main()
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.slow
