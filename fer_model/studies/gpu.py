@@ -1,10 +1,10 @@
-"""How fast and how right training is on a GPU: the parts of scripts/gpu_check.py."""
+"""How fast training is on a GPU, and how close to the CPU's: the parts of scripts/gpu_check.py."""
 
 import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from torch import Tensor
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from fer_model.configs import CONFIGS, Augmentation, Recipe
@@ -26,7 +27,7 @@ from fer_model.training.step import Step, forward_flops, train_epoch
 V4 = CONFIGS["v4"]
 
 IMAGES = 30_000
-"""More than the training set has, for targets that are all alike."""
+"""How many have votes in `step_of`: more than the training set has."""
 
 
 def step_of(
@@ -38,7 +39,7 @@ def step_of(
     bf16: bool = True,
     on_cpu: bool = False,
 ) -> Step:
-    """A step of V4 as a training takes it, learning from votes too, which are here all alike."""
+    """A step of V4 as a training takes it. It learns from votes too; here every image has the same ones."""
     device = torch.device("cpu") if on_cpu else device
     model = FERModel("v4", seed=0, classes=V4.classes).to(device).to(memory_format=torch.channels_last)
     if bf16:
@@ -55,7 +56,7 @@ def step_of(
 
 
 def measure_peak(device: torch.device, tiny: bool, train: FERData) -> dict:
-    """The card's best at products of bfloat16 matrices, and at copying: medians of ten."""
+    """How fast the device multiplies bfloat16 matrices and copies, at best: medians of ten."""
     size = 256 if tiny else 8192
     left, right = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
     target = torch.empty_like(left)
@@ -70,7 +71,7 @@ def measure_peak(device: torch.device, tiny: bool, train: FERData) -> dict:
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """How long the device takes for it."""
+    """How long the device takes for some work."""
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     wait()
     started = time.perf_counter()
@@ -80,7 +81,7 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 def measure_correct(device: torch.device, tiny: bool, train: FERData) -> dict:
-    """First gradients and the losses of 20 steps, beside those of the CPU in float32; without anything random."""
+    """The first gradients and the losses of 20 steps, beside those of the CPU in float32, with nothing random."""
     count, steps, size = (8, 3, 16) if tiny else (64, 20, 48)
     still = Augmentation(flip=0, rotation=0, translation=0)
     recipe = replace(V4.recipe, batch_size=count, augmentation=still, lr=0.01)
@@ -128,7 +129,10 @@ def _remember_gradients(gradients: dict[str, Tensor], name: str, optimizer: torc
 def measure_speed(
     device: torch.device, tiny: bool, train: FERData, kinds: tuple = ((48, AUTO_BATCH), (32, AUTO_BATCH))
 ) -> dict:
-    """Images a second of the way before (eager; mini-batches copied, answers gathered in each step), and of today's."""
+    """Images a second, as training was before and as it is now.
+
+    Before, steps were not recorded, mini-batches were copied, and answers were gathered in each step.
+    """
     rows: list[dict] = []
     for size, count in ((16, 8),) if tiny else kinds:
         recipe = for_batch(V4.recipe, count)
@@ -145,7 +149,7 @@ def measure_speed(
 
 
 def measure_more(device: torch.device, tiny: bool, train: FERData) -> dict:
-    """The same of other mini-batches."""
+    """`measure_speed` with other mini-batches."""
     return measure_speed(device, tiny, train, ((48, 1024), (48, 64)))
 
 
@@ -198,7 +202,7 @@ def measure_profile(device: torch.device, tiny: bool, train: FERData) -> dict:
     with profile(activities=kinds) as profiled:
         seconds(ten_steps, device)
     key = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
-    times = {event.key: getattr(event, key) / 1e6 for event in profiled.key_averages()}
+    times = seconds_on(device, profiled.key_averages(), key)
     top = sorted(times.items(), key=lambda item: -item[1])[:25]
     return {
         "waits": waits,
@@ -207,3 +211,13 @@ def measure_profile(device: torch.device, tiny: bool, train: FERData) -> dict:
         "table": profiled.key_averages().table(sort_by=key, row_limit=60),
         "top": [{"kernel": name[:120], "share": round(value / sum(times.values()), 4)} for name, value in top],
     }
+
+
+def seconds_on(device: torch.device, events: Iterable, key: str) -> dict[str, float]:
+    """What ran on the device, and for how long.
+
+    On CUDA the profiler also lists each operation of the processor with the time of the kernels that it has started.
+    """
+    kind = DeviceType.CUDA if device.type == "cuda" else DeviceType.CPU
+    own = [event for event in events if event.device_type == kind and not event.is_user_annotation]
+    return {event.key: getattr(event, key) / 1e6 for event in own}

@@ -49,6 +49,16 @@ def test_what_is_missing_is_said_before_anything_is_measured(words, said, monkey
     assert said in capsys.readouterr().err
 
 
+def test_the_time_of_a_kernel_does_not_count_for_the_operation_too_that_started_it():
+    kinds = torch.autograd.DeviceType
+    events = [
+        SimpleNamespace(key="aten::mm", device_type=kinds.CPU, is_user_annotation=False, time=3e6),
+        SimpleNamespace(key="gemm", device_type=kinds.CUDA, is_user_annotation=False, time=3e6),
+        SimpleNamespace(key="Optimizer.step", device_type=kinds.CUDA, is_user_annotation=True, time=4e6),
+    ]
+    assert gpu.seconds_on(torch.device("cuda"), events, "time") == {"gemm": 3}
+
+
 @pytest.mark.slow
 def test_all_parts_run_through_and_one_that_fails_leaves_the_others(tmp_path):
     wide = np.zeros((96, 1, 48, 48), dtype=np.uint8)
