@@ -30,17 +30,8 @@ IMAGES = 30_000
 """How many have votes in `step_of`: more than the training set has."""
 
 
-def step_of(
-    device: torch.device,
-    recipe: Recipe,
-    size: int,
-    *,
-    captured: bool = True,
-    bf16: bool = True,
-    on_cpu: bool = False,
-) -> Step:
+def step_of(device: torch.device, recipe: Recipe, size: int, *, captured: bool = True, bf16: bool = True) -> Step:
     """A step of V4 as a training takes it. It learns from votes too; here every image has the same ones."""
-    device = torch.device("cpu") if on_cpu else device
     model = FERModel("v4", seed=0, classes=V4.classes).to(device).to(memory_format=torch.channels_last)
     if bf16:
         # as Accelerate does it
@@ -86,8 +77,9 @@ def measure_correct(device: torch.device, tiny: bool, train: FERData) -> dict:
     still = Augmentation(flip=0, rotation=0, translation=0)
     recipe = replace(V4.recipe, batch_size=count, augmentation=still, lr=0.01)
     torch.backends.cudnn.allow_tf32 = False
+    truth = "cpu, float32"
     ways: dict[str, dict] = {
-        "cpu, float32": {"captured": False, "bf16": False, "on_cpu": True},
+        truth: {"captured": False, "bf16": False},
         "eager, float32": {"captured": False, "bf16": False},
         "captured, float32": {"bf16": False},
         "captured, bfloat16": {},
@@ -96,7 +88,7 @@ def measure_correct(device: torch.device, tiny: bool, train: FERData) -> dict:
     losses: dict[str, Tensor] = {}
     gradients: dict[str, Tensor] = {}
     for name, options in ways.items():
-        step = step_of(device, recipe, size, **options)
+        step = step_of(torch.device("cpu") if name == truth else device, recipe, size, **options)
         for module in step.model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
@@ -108,7 +100,6 @@ def measure_correct(device: torch.device, tiny: bool, train: FERData) -> dict:
             for some in places.remainder(len(train)).split(count)
         ]
         losses[name] = torch.stack(seen).cpu()
-    truth = "cpu, float32"
     return {
         name: {
             "gradients_apart": float((gradients[name] - gradients[truth]).norm() / gradients[truth].norm()),
