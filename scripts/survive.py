@@ -1,11 +1,11 @@
-"""Faults on purpose: each command makes many of one kind, and counts what comes out.
+"""Faults on purpose: each command makes many of one kind, and counts how they end.
 
     python scripts/survive.py kill               # kill -9 in a training, then --resume; joins results/survival.json
     python scripts/survive.py images --minutes 30    # odd images, then a fuzzer's
     python scripts/survive.py models             # weights and configs that are none
     python scripts/survive.py app                # 100 clients of the demo for five minutes
 
-Nothing outside temporary folders is changed but the results file. Other commands' figures in it stay.
+Only the results file is changed, and temporary folders. The figures of other commands stay in it.
 """
 
 import argparse
@@ -50,8 +50,8 @@ def _images_arguments(parser: argparse.ArgumentParser) -> None:
 def _images(args: argparse.Namespace) -> dict:
     """Pass odd image files through the pipeline, then what a coverage-guided fuzzer (atheris) makes of them.
 
-    Each must end in an answer or in a sentence. The corpus, scripts/survival/corpus.py, has its expected outcomes in
-    corpus.json beside it. No input may take more than 20 seconds, and memory may not grow.
+    Each must end in an answer or in a sentence. The corpus is scripts/survival/corpus.py, with its expected outcomes in
+    corpus.json beside it. No input of the fuzzer may take more than 20 seconds, and memory may not grow.
     """
     from survival.images import survive
 
@@ -88,7 +88,7 @@ def _app(args: argparse.Namespace) -> dict:
     """Many clients ask the demo at once: photos, live frames, videos, zips; some leave early, some upload slowly.
 
     It starts the demo on 127.0.0.1 with the weights in results/. Each client gives pictures of a size of its own, and
-    checks that the answers are its own. Then the demo is stopped with SIGTERM, and its folders are searched.
+    checks that the answers are its own. Then the demo is stopped with SIGTERM, and its folders are searched for files.
     """
     from survival.app import crowd
 
@@ -101,7 +101,7 @@ COMMANDS = (
     (_models, _models_arguments, ("examples",)),
     (_app, _app_arguments, ("clients", "seconds")),
 )
-"""For each command its function, its arguments, and those of them that repeat it. The function returns counts."""
+"""For each command: the function, which returns counts; its arguments; and those of them that repeat the command."""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -118,6 +118,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    cli.require_files(args.output)
     found = {
         "command": cli.repeat(["python", "scripts/survive.py", args.name], args, args.options),
         "environment": environment(torch.device("cpu")),

@@ -1,4 +1,4 @@
-"""Many clients of the demo at once, of every kind; each checks that what comes back is its own."""
+"""Many clients of the demo at once, of every kind. Each checks that the answers are its own."""
 
 import base64
 import contextlib
@@ -57,17 +57,17 @@ class Client(Visitor):
             raise Refused(error.response.read() and error.response.json()["detail"]) from error
 
     def new_picture(self) -> bytes:
-        """In a file that nobody has given before, of the same pixels."""
+        """The same pixels, in a file that nobody has given before."""
         self.asked += 1
         return self._picture + f"{self.name} {self.asked}".encode()
 
     def event(self, element: str) -> int:
-        """The number of what a button of the page does."""
+        """The number of the function that a click on a button of the page calls."""
         component = next(part["id"] for part in self._config["components"] if part["props"].get("elem_id") == element)
         return next(event["id"] for event in self._config["dependencies"] if [component, "click"] in event["targets"])
 
-    def photo(self) -> float:
-        return self._photo(self.upload("face.jpg", self.new_picture()))
+    def photo(self) -> None:
+        self._photo(self.upload("face.jpg", self.new_picture()))
 
     def _photo(self, upload: dict) -> None:
         answer, boxed, _ = self.ask(self.endpoint("predict"), [upload, True, None, True])
@@ -138,7 +138,7 @@ KINDS: tuple[Callable[[Client], object], ...] = (
     *(Client.photo, Client.live, Client.video, Client.photo, Client.zip),
     *(Client.photo, Client.live, Client.early, Client.photo, Client.slow),
 )
-"""Of ten clients four give photos; one of each other kind, two for live frames."""
+"""What ten clients do, in turn: four give photos, two live frames, and each of the others does one other thing."""
 
 
 class InFlight:

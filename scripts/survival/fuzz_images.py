@@ -1,6 +1,8 @@
 """Bytes -> image -> faces -> answer, guided by the coverage of Pillow's Python and ours. `images.py` starts it.
 
-python scripts/survival/fuzz_images.py COUNTS.json [options of libFuzzer]
+    python scripts/survival/fuzz_images.py COUNTS.json [options of libFuzzer]
+
+This alone also keeps each input that ends in anything but an answer or a sentence, as COUNTS.json.1, .2, …
 """
 
 import json
@@ -28,7 +30,7 @@ from fer_model.inference.pipeline import FERPipeline
 from fer_model.model.network import FERModel
 
 EVERY = 500
-"""Runs from one note of the counts to the next."""
+"""Inputs after which the counts are written."""
 
 file = Path(sys.argv.pop(1))
 pipeline = FERPipeline(FERModel(version="v1", seed=0), device="cpu")
@@ -38,7 +40,7 @@ memory: list[float] = []
 
 
 def megabytes() -> float:
-    """What this process holds of the memory."""
+    """How much memory this process has."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
 
 
@@ -56,19 +58,25 @@ def one_input(content: bytes) -> None:
             faults["a sentence that is too long"] = str(error)[:200]
     except Exception as error:  # what is looked for; the fuzzer goes on, to find others
         where = traceback.extract_tb(error.__traceback__)[-1]
-        faults.setdefault(f"{type(error).__name__} in {Path(where.filename).name}:{where.lineno}", repr(content[:100]))
-        Path(f"{file}.{len(faults)}").write_bytes(content)
+        fault = f"{type(error).__name__} in {Path(where.filename).name}:{where.lineno}"
+        if fault not in faults:
+            faults[fault] = repr(content[:100])
+            Path(f"{file}.{len(faults)}").write_bytes(content)
+            write_counts()  # the fuzzer may end before the next time
     counts["runs"] += 1
     if counts["runs"] % EVERY == 0:
-        memory.append(round(megabytes()))
-        # from the second tenth on: first everything is loaded
-        tenth = memory[len(memory) // 10 :]
-        result = {
-            **counts,
-            "faults": faults,
-            "memory_mb": {"then": tenth[0], "at the end": tenth[-1], "peak": max(tenth)},
-        }
-        file.write_text(json.dumps(result), encoding="utf-8")
+        write_counts()
+
+
+def write_counts() -> None:
+    memory.append(round(megabytes()))
+    later = memory[len(memory) // 10 :]  # first everything is loaded
+    result = {
+        **counts,
+        "faults": faults,
+        "memory_mb": {"then": later[0], "at the end": later[-1], "peak": max(later)},
+    }
+    file.write_text(json.dumps(result), encoding="utf-8")
 
 
 warnings.simplefilter("ignore")

@@ -21,11 +21,11 @@ EXPECTED = Path(__file__).with_name("corpus.json")
 """For each outcome the names of its files."""
 
 LIMIT = 20
-"""Seconds that one input may take."""
+"""Seconds that one input of the fuzzer may take."""
 
 
 def outcome(pipeline: FERPipeline, content: bytes) -> str:
-    """ "an answer", or the sentence without what differs from one version of Pillow to the next."""
+    """What comes of a file: "an answer", or the sentence, without what differs between versions of Pillow."""
     try:
         pipeline(content, heat_maps=False)
     except FERError as error:
@@ -37,7 +37,7 @@ def survive(minutes: float, write_expected: bool = False) -> dict:
     """All of the corpus, then a fuzzer for so many minutes.
 
     Args:
-        write_expected: take what the corpus gives as what is expected from now on.
+        write_expected: store what comes of the corpus now as what is expected.
     """
     warnings.simplefilter("ignore")  # Pillow warns of much that it finds
     logging.disable(logging.WARNING)
@@ -62,7 +62,7 @@ def survive(minutes: float, write_expected: bool = False) -> dict:
 
 
 def fuzz(minutes: float) -> dict:
-    """atheris in a process of its own, which it never leaves."""
+    """What atheris counts, in a process of its own: its loop ends the process that it runs in."""
     with tempfile.TemporaryDirectory() as folder:
         seeds, counts = Path(folder) / "seeds", Path(folder) / "counts.json"
         seeds.mkdir()
