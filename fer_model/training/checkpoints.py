@@ -53,7 +53,7 @@ def holds_weights(folder: Path, model: FERModel) -> bool:
 
 
 def save_checkpoint(run: Run, epoch: int, accelerator: Accelerator) -> None:
-    """Write beside, then rename, so that a checkpoint that has its name is whole; the one before it stays, too.
+    """Write beside, then rename, so that a checkpoint that has its name is whole. The whole one before it stays, too.
 
     A checkpoint holds the state, the best weights so far, the history, and a digest of each of these files.
     """
@@ -67,7 +67,9 @@ def save_checkpoint(run: Run, epoch: int, accelerator: Accelerator) -> None:
         shutil.copy(run.history_file, temporary)
         write_json(temporary / DIGESTS_FILE, _digests(temporary))
         finished = run.checkpoints / f"epoch-{epoch:03d}"
-        shutil.rmtree(finished, ignore_errors=True)  # a damaged one, which this one replaces
+        for folder in all_checkpoints(run):
+            if epoch_of(folder) >= epoch:  # a damaged one, which this run has not resumed from
+                remove_checkpoints(folder)
         temporary.rename(finished)
         for folder in all_checkpoints(run)[2:]:
             # half-deleted, it is still older than the others, so no run resumes from it
@@ -121,12 +123,12 @@ def _damaged(checkpoint: Path) -> list[str]:
     return [name for name, digest in written.items() if found.get(name) != digest]
 
 
-def remove_checkpoints(checkpoints: Path) -> None:
-    """Rename, then delete, so that no run resumes from half a checkpoint."""
-    if checkpoints.is_dir():
-        leaving = checkpoints.with_name(checkpoints.name + ".leaving")
+def remove_checkpoints(folder: Path) -> None:
+    """Delete one, or the folder of all. It is renamed first, so that no run resumes from half a checkpoint."""
+    if folder.is_dir():
+        leaving = folder.with_name(folder.name + ".leaving")
         shutil.rmtree(leaving, ignore_errors=True)
-        checkpoints.rename(leaving)
+        folder.rename(leaving)
         shutil.rmtree(leaving)
 
 
@@ -139,10 +141,10 @@ def remove_old_results(run: Run, accelerator: Accelerator) -> None:
 
 
 def history_to_resume(run: Run) -> History | None:
-    """What a run that is resumed began with, by its newest whole checkpoint, or its history; None before any.
+    """The history of a run that is resumed: of its newest whole checkpoint, else its own; None where there is none.
 
     Raises:
-        FERError: there is no copy in the checkpoint, and the history is damaged.
+        FERError: the checkpoint holds none, and the run's own is damaged.
     """
     checkpoint = newest_whole(run)
     return (Run(checkpoint).history() or run.history()) if checkpoint else None

@@ -100,15 +100,15 @@ def fit(
     Args:
         start: the network to train, from `starting_point`.
         weights: class weights, one for each of the model's classes, from `losses.class_weights`.
-        about: where the images come from, for the history's "run" entry: {"command", "dataset",
-            "dataset_revision", "limit"}, as train.py's arguments of these names.
+        about: where the images come from, for the history's "run" entry.
         teachers: networks whose answers are part of the targets.
-        crowd: people whose votes are. Each epoch then also tells how well it agrees with them (`VoteScores`).
+        crowd: people whose votes are part of them. Each epoch then also tells how well it agrees with these people
+            (`VoteScores`).
         resume: go on from the last checkpoint in `output_dir`, if there is one.
         overwrite: begin anew although `output_dir` holds a run with checkpoints.
 
     Returns:
-        The history (`runs.History`). Its training loss is the recipe's, with label smoothing, focal factor, mixed
+        The history. Its training loss is the recipe's, with label smoothing, focal factor, mixed
         images, teachers and votes if it has them. Its validation loss is the weighted cross-entropy alone. The training
         accuracy is over images as they were shown; of mixed ones it counts the first label. The learning rate is the
         one at the epoch's end.
