@@ -1,6 +1,6 @@
-"""Every failure a sentence that a visitor can read, and no request that does more than the page's own.
+"""Every failure becomes a sentence that a visitor can read, and no request can do more than the page does.
 
-Much of it closes doors of Gradio's (6.31) that the page does not use: docs/demo.md#gradios-internals
+Much of this closes what Gradio (6.31) offers and the page does not use: docs/demo.md#gradios-internals
 """
 
 import asyncio
@@ -27,7 +27,6 @@ from fer_model.demo.privacy import is_upload
 from fer_model.errors import FERError, ImageError
 
 GONE = "This picture has been deleted from the server by now. Please give it once more."
-
 
 NO_ADDRESS = "Addresses on the web are not fetched. Please upload the file."
 
@@ -92,15 +91,15 @@ def path_of(upload: dict | None, what: str = "picture") -> Path:
     if not upload or not upload.get("path"):
         raise ImageError(f"Please give a {what}.")
     path = Path(upload["path"])
-    # Gradio lets other files of this machine through, too: the figures of the page, and any that is described without
-    # `meta`. None of them may be read for a visitor, or deleted after it.
+    # Gradio also lets other files of this machine through: the figures of the page, and any that is described without
+    # `meta`. None of these may be read for a visitor, or deleted after the answer.
     if not is_upload(path) or not path.is_file():
         raise ImageError(GONE.replace("picture", what))
     return path
 
 
 def close_doors() -> None:
-    """Let Gradio fetch nothing, keep nothing of uploads that break off, and tell nothing of its inside."""
+    """Keep Gradio from fetching addresses, from keeping uploads that break off, and from telling of its inside."""
     # these are looked up when they are called: docs/demo.md#gradios-internals
     for name in ("async_ssrf_protected_download", "async_ssrf_protected_get"):
         setattr(processing_utils, name, _refuse_address)
@@ -124,7 +123,7 @@ async def _refuse_proxy(*_, **__) -> NoReturn:
 
 
 def _payload(error: BaseException | None, show_error: bool) -> dict:
-    """What a visitor is told: Gradio would tell of its own errors the server's folders, too."""
+    """What a visitor is told. The texts of Gradio's own errors name folders of the server."""
     told = error if isinstance(error, utils.AppError) else utils.AppError(BAD_REQUEST)
     return {"error": told.message, "duration": told.duration, "visible": told.visible, "title": told.title}
 
@@ -169,7 +168,7 @@ def keep_room_for_photos(page: gr.Blocks) -> None:
 
 
 _CLOSED = ("/gradio_api/process_recording", "/gradio_api/component_server", "/gradio_api/proxy=")
-"""What Gradio offers and no part of the page uses. The first two keep files of visitors."""
+"""Paths that Gradio offers and the page does not use. The first two keep files of visitors."""
 
 _LOCAL = ("localhost", "127.0.0.1", "[::1]")
 
@@ -192,6 +191,7 @@ class Door:
             await self.app(scope, receive, send)
             return
         started = ended = False
+        bare = scope["method"] in ("GET", "HEAD", "OPTIONS")  # these have no body
         body = Body(scope["path"], self.max_tool_bytes)
 
         async def answer(message: Message) -> None:
@@ -206,7 +206,6 @@ class Door:
                 ended = not message.get("more_body", False)
             await send(message)
 
-        bare = scope["method"] in ("GET", "HEAD", "OPTIONS")  # these have no body
         try:
             self._check(scope)
             await self.app(scope, receive if bare else partial(body.next, receive), answer)
@@ -232,7 +231,7 @@ class Door:
 
 
 class Body:
-    """Of a request: it ends when it is too large, or does not come."""
+    """The body of a request. It is refused when it is too large, or does not come."""
 
     def __init__(self, path: str, max_tool_bytes: int):
         self.upload, tool = (path.startswith(f"/gradio_api/{name}") for name in ("upload", "mcp"))
@@ -241,7 +240,7 @@ class Body:
 
     async def next(self, receive: Receive) -> Message:
         if not self.more:
-            return await receive()  # of the visitor's leaving
+            return await receive()  # tells that the visitor leaves
         try:
             message = await asyncio.wait_for(receive(), SILENCE)
         except TimeoutError:

@@ -26,10 +26,15 @@ from fer_model.training.losses import distillation, weighted_cross_entropy
 class Step:
     """A training step: the network, and all that moves its weights. It reads nothing back from the device.
 
-    With `captured`, on one CUDA device, the changes of the images are one compiled piece, and forward pass and loss
-    another with its backward pass. Each is recorded as a CUDA graph and replayed, so that the processor no longer
-    launches hundreds of kernels. All mini-batches must have the same shape. What follows from numbers that change
-    with every step stays outside: the optimizer (fused), the schedule, and the average.
+    With `captured`, on one CUDA device, augmentation is one compiled piece; forward pass, loss and backward pass are
+    another. Each is recorded as a CUDA graph and replayed, so that the processor no longer launches hundreds of
+    kernels. All mini-batches must have the same shape. The optimizer (fused), the schedule and the average are not
+    recorded, because their numbers change with every step.
+
+    Args:
+        weights: of the classes, float32 (classes,), on the device.
+        size: of the images that the network is shown, in pixels; it may be changed between epochs.
+        taught: what teachers or voters say of every training image.
     """
 
     model: torch.nn.Module
@@ -107,19 +112,20 @@ def train_epoch(
 ) -> TrainingScores:
     """Take a step for every mini-batch; returns the scores over all processes.
 
-    The epoch's order goes to the device at its beginning, and what was seen comes back at its end. In between nothing
-    is copied or waited for.
+    The order of the images goes to the device when the epoch begins, and the scores come back when it ends. In between
+    nothing is copied, and nothing waits for the device.
 
     Args:
-        train: the images, on the device. loader: mini-batches of this process, of indices (`shuffled`).
+        train: the images, on the device.
+        loader: mini-batches of indices, those of this process (`shuffled`).
 
     Raises:
-        FloatingPointError: a loss is not a finite number; the message is the first such step.
+        FloatingPointError: a loss is not a finite number; the message names the first such step.
     """
     step.model.train()
     size = step.recipe.batch_size
     order = torch.cat(list(loader))
-    if step.captured:  # one shape for all: the epoch's first images fill its last mini-batch, as between processes
+    if step.captured:  # one shape for all: the epoch's first images fill up its last mini-batch
         order = torch.cat([order, order[: -len(order) % size]])
     order = order.to(accelerator.device)
     seen = []
@@ -136,7 +142,10 @@ def train_epoch(
 def _of_each_image(order: Tensor, seen: Tensor, size: int, count: int, accelerator: Accelerator) -> list[float]:
     """The sums of `seen` (3, images of this process) over the `count` images of all processes.
 
-    Processes take mini-batches in turn. Behind the last image the first ones come again; they do not count.
+    Processes take mini-batches in turn. After the last image the first ones come again, and do not count.
+
+    Raises:
+        RuntimeError: an image was not seen, or counted twice.
     """
     orders, everything = accelerator.gather((order, seen.T.contiguous()))
 
