@@ -111,6 +111,7 @@ def main() -> None:
         "--output", type=Path, default=RESULTS / "crops.json", metavar="FILE", help="(default: %(default)s)"
     )
     args = parser.parse_args()
+    cli.require_files(args.output)
     keep_freed_memory()
     run = Run(RESULTS / args.version)
     pipeline = FERPipeline.from_pretrained(run.models, device="cpu")
