@@ -3,8 +3,10 @@
 import csv
 import logging
 import os
+import shutil
 import subprocess
 import sys
+import threading
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -197,3 +199,20 @@ def test_processes_that_see_no_common_disk_are_refused_before_the_work(tmp_path,
     state = SimpleNamespace(is_main_process=True, process_index=0, num_processes=2, wait_for_everyone=lambda: None)
     with pytest.raises(ImageError, match="--output must be on a disk that all machines share"):
         shared.share_out([Path("1.jpg")], tmp_path / "t.csv", EMOTIONS, {}, lambda *_: pytest.fail("it works"), state)
+
+
+@pytest.mark.parametrize("end", [lambda part: part.write_text(shared._END), lambda part: shutil.rmtree(part.parent)])
+def test_a_process_that_has_done_its_share_waits_for_the_others_or_for_the_table(tmp_path, monkeypatch, end):
+    monkeypatch.setattr("accelerate.utils.broadcast_object_list", lambda found: [([Path("1.jpg")], [0])])
+    monkeypatch.setattr(shared, "_stop_with_the_others", lambda mine, everyone: None)
+    parts = shared.parts_of(tmp_path / "t.csv")
+    parts.mkdir()
+    (parts / "0.jsonl").write_text("\n")
+    state = SimpleNamespace(is_main_process=False, process_index=1, num_processes=2, wait_for_everyone=lambda: None)
+    process = threading.Thread(target=shared.share_out, args=([], tmp_path / "t.csv", (), {}, None, state), daemon=True)
+    process.start()
+    process.join(0.5)
+    assert process.is_alive(), "it has no file to work on, and the other one has not ended"
+    end(parts / "0.jsonl")
+    process.join(30)
+    assert not process.is_alive()
