@@ -14,6 +14,10 @@ MISSING_BYTES = 64
 MISSING_ROWS = 0.05
 """Share of the rows, at the bottom, that may be missing."""
 
+MAX_PIECES = 200_000
+"""Of a file; what follows counts as missing. Programs write pieces of 4 kB or more. A file of 50 MB in tiny ones would
+take minutes and gigabytes of memory."""
+
 JPEG_END = b"\xff\xd9"
 
 _LARGEST = 400_000_000  # bytes: 50 million pixels of four channels of 16 bits
@@ -36,12 +40,14 @@ def _png(content: bytes) -> bytes:
     """Only what pixels and orientation need, with right checksums."""
     parts: dict[bytes, list[bytes]] = {}
     at = len(_PNG)
-    while at + 8 <= len(content):
+    for _ in range(MAX_PIECES):
+        if at + 8 > len(content):
+            break
         length, kind = struct.unpack_from(">I4s", content, at)
         if kind in (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT"):
             parts.setdefault(kind, []).append(content[at + 8 : at + 8 + length])
         at += 12 + length
-    kept = {kind: b"".join(some) for kind, some in parts.items()}  # at once: a file may hold millions
+    kept = {kind: b"".join(some) for kind, some in parts.items()}
     kept[b"IDAT"] = _rows(kept.get(b"IHDR", b""), kept.pop(b"IDAT", b""))  # the last of them
     return _PNG + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -68,7 +74,9 @@ def _rows(header: bytes, packed: bytes) -> bytes:
 def _jpeg(content: bytes) -> bytes:
     """Without what programs and cameras have added (APP1 to APP13, APP15, comments), but for EXIF; with an end."""
     kept, at = [_JPEG], len(_JPEG)
-    while at + 4 <= len(content) and content[at] == 0xFF:
+    for _ in range(MAX_PIECES):
+        if at + 4 > len(content) or content[at] != 0xFF:
+            break
         marker = content[at + 1]
         end = at + 2 + int.from_bytes(content[at + 2 : at + 4])
         if marker == 0xDA:  # from here on there are pixels
@@ -86,7 +94,9 @@ def _jpeg(content: bytes) -> bytes:
 def _webp(content: bytes) -> bytes:
     """Only pixels and EXIF, with lengths that fit; the last chunk may be cut."""
     kept, at = [], 12
-    while at + 8 <= len(content):
+    for _ in range(MAX_PIECES):
+        if at + 8 > len(content):
+            break
         kind, length = struct.unpack_from("<4sI", content, at)
         data = content[at + 8 : at + 8 + length]
         missing = length - len(data)

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from fer_model.errors import ImageError
-from fer_model.images import MAX_PIXELS, open_image
+from fer_model.images import MAX_PIXELS, mended, open_image
 from survival.corpus import corpus
 from survival.images import EXPECTED, outcome
 
@@ -293,3 +293,8 @@ def test_what_is_no_image_is_refused_by_its_kind_in_one_short_sentence(source):
         open_image(source)
     assert len(str(refused.value)) < 300
     assert "damaged" not in str(refused.value)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xd8" + b"\xff\xdb\0\2" * 10**6, b"RIFF0000WEBP" + b"VP8 \0\0\0\0" * 10**6])
+def test_of_a_million_tiny_pieces_only_the_first_are_kept(content):
+    assert len(next(mended(content))) < len(content) / 2
