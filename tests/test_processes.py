@@ -270,7 +270,7 @@ def test_an_unfinished_run_with_other_options_is_not_mixed_in(tmp_path):
         shared.unfinished([Path("1.jpg")], tmp_path / "parts", {"model": "another"})
 
 
-def test_a_process_without_a_sign_of_life_ends_the_others_unless_it_has_finished(tmp_path, monkeypatch, capsys):
+def test_a_process_without_a_sign_of_life_ends_the_others_unless_it_has_finished(tmp_path, monkeypatch, capfd):
     ended = threading.Event()
 
     def end(status: int) -> None:
@@ -290,7 +290,7 @@ def test_a_process_without_a_sign_of_life_ends_the_others_unless_it_has_finished
     assert not ended.wait(1), "one that has finished needs no sign of life"
     shared._stop_with_the_others(mine, [mine, other, finished])
     assert ended.wait(5)
-    assert f"what is finished is in {tmp_path}, and the same command goes on" in capsys.readouterr().err
+    assert f"what is finished is in {tmp_path}, and the same command goes on" in capfd.readouterr().err
     mine.unlink()  # ends the first watch
 
 
