@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from fer_model.demo import jobs as module
+from fer_model.demo.jobs import how_many
 from fer_model.errors import ImageError
 from fer_model.inference import bulk
 from fer_model.labels import EMOTIONS
@@ -123,4 +124,42 @@ def test_more_pictures_than_are_taken_at_a_time_are_a_sentence_before_any_is_loo
     with pytest.raises(ImageError, match=r"These are 4 pictures; at most 3"):
         next(jobs.pictures([face, archive, face], None, True, tmp_path / "faces.csv"))
     assert not (tmp_path / "faces.csv").exists()
-    assert len(list(jobs.pictures([face, archive], None, True, tmp_path / "faces.csv"))) == 3
+    yielded = list(jobs.pictures([face, archive], None, True, tmp_path / "faces.csv"))
+    assert [row["file"] for rows in yielded for row in rows] == [
+        "face.jpg",
+        "x.zip/1.png",
+        "x.zip/2.png",
+        "x.zip/notes.txt",
+    ]
+
+
+def test_every_other_file_in_an_archive_is_named_once_with_the_reason_that_the_command_gives(jobs, tmp_path, caplog):
+    nested = zipped(tmp_path / "nested.zip", {"1.png": as_png()})
+    first = zipped(
+        tmp_path / "a.zip",
+        {"notes.txt": b"", "1.png": as_png(), "nested.zip": nested.read_bytes(), "2.png": b"damaged", "folder/": b""}
+        | {"__MACOSX/._1.png": b"", "__MACOSX/._2.png": b"", "=\x1b\n": b"", "x" * 60_000: b""},
+    )
+    second = zipped(tmp_path / "=b.zip", {"notes.txt": b""})
+    (tmp_path / "broken.zip").write_bytes(b"no archive")
+    paths = [first, second, tmp_path / "broken.zip"]
+    list(jobs.pictures(paths, None, True, tmp_path / "faces.csv"))
+    told = {row["file"]: row["label"] for row in rows_of(tmp_path / "faces.csv")}
+    assert list(told) == [
+        *("a.zip/1.png", "a.zip/2.png", "broken.zip", "a.zip/notes.txt", "a.zip/nested.zip", "a.zip/=\\x1b\\x0a"),
+        *(f"a.zip/{'x' * 60_000}", "a.zip/__MACOSX", "./=b.zip/notes.txt"),
+    ]
+    assert how_many(paths) == 3
+    with caplog.at_level("WARNING"):
+        list(bulk.rows(jobs.network.versions["V1"], bulk.items([first, second])))
+    lines = {line for line in caplog.messages if line.startswith("left out")}
+    del told["a.zip/1.png"], told["broken.zip"]
+    assert lines == {f"left out {tmp_path}/{name.removeprefix('./')}: {why}" for name, why in told.items()}
+
+
+def test_archives_of_many_files_are_refused_before_they_are_looked_into(jobs, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MAX_ARCHIVED", 3)
+    archives = [zipped(tmp_path / f"{name}.zip", {"1.txt": b"", "2.txt": b""}) for name in "ab"]
+    assert how_many(archives[:1]) == 0
+    with pytest.raises(ImageError, match="These archives hold more than 3 files"):
+        next(jobs.pictures(archives, None, True, tmp_path / "faces.csv"))
