@@ -12,6 +12,7 @@ from fer_model.errors import ImageError
 from fer_model.inference import bulk
 from fer_model.labels import EMOTIONS
 from helpers import EXAMPLES
+from helpers.videos import late_video, odd_videos
 from helpers.visitors import as_png, rows_of, zipped
 
 
@@ -55,6 +56,34 @@ def test_a_long_video_is_cut(jobs, clip, tmp_path, monkeypatch):
     assert [round(seconds, 3) for _, seconds in jobs.video(clip, None, 0, tmp_path)] == [0, 0.1, 0.2, 0.3]
     with av.open(str(tmp_path / "annotated.mp4")) as container:
         assert len(list(container.decode(video=0))) == 4
+
+
+def test_odd_videos_are_taken_for_what_they_hold_in_the_first_minute(jobs, tmp_path):
+    for number, (path, times) in enumerate(odd_videos(tmp_path).items()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        progress = list(jobs.video(path, None, 0, folder))
+        assert [seconds for _, seconds in progress] == [seconds for seconds in times if seconds < 60]
+        with av.open(str(folder / "annotated.mp4")) as container:
+            frames = list(container.decode(video=0))
+        assert len(frames) == len(progress)
+        assert max(frames[0].width, frames[0].height) <= 1280
+        assert b"<script>" not in (folder / "annotated.mp4").read_bytes()
+
+
+def test_a_video_that_shows_nothing_in_the_first_minute_is_a_sentence(jobs, tmp_path):
+    with pytest.raises(ImageError, match=r"^late\.mkv shows nothing in its first 60 seconds\.$"):
+        list(jobs.video(late_video(tmp_path / "late.mkv"), None, 0.1, tmp_path))
+
+
+def test_what_is_a_video_and_a_zip_is_taken_for_what_its_name_says(jobs, tmp_path):
+    both = next(path for path in odd_videos(tmp_path) if path.name == "both.mp4")
+    paths = [both, both.with_suffix(".zip")]
+    paths[1].write_bytes(both.read_bytes())
+    list(jobs.pictures(paths, None, True, tmp_path / "faces.csv"))
+    told = {row["file"]: row["label"] for row in rows_of(tmp_path / "faces.csv")}
+    assert told["both.zip/photo.png"] == "no face found"
+    assert "not an image" in told["both.mp4"]
 
 
 def test_pictures_become_one_table_in_which_each_can_be_told(jobs, network, face, clip, tmp_path):

@@ -58,8 +58,8 @@ class Bulk:
                         words = f"{seconds:.0f}{f' of {total:.0f}' if total else ''} seconds done."
                         yield render.progress(seconds, total, words), *(gr.skip() for _ in range(4))
                 table = pd.read_csv(Path(folder) / "faces.csv")
-                # where the header does not say, a video that fills the time is taken for longer
-                cut = length > MAX_SECONDS or (not length and seconds > MAX_SECONDS - 1)
+                # where the header does not say, or says too little, a video that fills the time is taken for longer
+                cut = length > MAX_SECONDS or length < seconds > MAX_SECONDS - 1
                 names = self.network.class_names(version)
                 chart = _over_time(table, names)
                 results = (f"{folder}/annotated.mp4", f"{folder}/faces.csv", chart, render.keys(names))
@@ -200,7 +200,8 @@ def _hidden(count: int) -> tuple:
 def _video_message(table: pd.DataFrame, cut: bool) -> str:
     faces = table["face"].nunique()
     found = f"{_some(faces, 'face')} followed" if faces else "No face was found"
-    rest = f" Only its first {MAX_SECONDS} seconds were taken." if cut else ""
+    # also true where a header claims more than the file holds
+    rest = f" What comes after its first {MAX_SECONDS} seconds was left out." if cut else ""
     return f"{found} in {table['seconds'].nunique():,} of the video's frames.{rest}"
 
 

@@ -118,11 +118,13 @@ def test_the_page_says_that_a_video_was_cut(tab, clip, temporary, monkeypatch):
     for place in (module, jobs_module):
         monkeypatch.setattr(place, "MAX_SECONDS", 1)
     *_, (message, *_) = tab.video(upload(clip), 0.5, "V1")
-    assert "Only" not in message
+    assert "left out" not in message
     for place in (module, jobs_module):
         monkeypatch.setattr(place, "MAX_SECONDS", 0.5)
     *_, (message, *_) = tab.video(upload(clip), 0.5, "V1")
-    assert in_words(message) == "2 faces followed in 1 of the video's frames. Only its first 0.5 seconds were taken."
+    assert in_words(message) == (
+        "2 faces followed in 1 of the video's frames. What comes after its first 0.5 seconds was left out."
+    )
 
 
 def test_the_page_shows_the_first_rows_and_the_file_has_all(tab, face, tmp_path, temporary, monkeypatch):
