@@ -104,8 +104,9 @@ def _classnames_file(dataset: str, revision: str | None) -> tuple[str, ...] | No
         except Exception as error:  # see hub/errors
             if constants.HF_HUB_OFFLINE:  # not in the cache; the known names may do
                 return None
+            where = f" at revision {revision!r}" if revision else ""
             raise DataError(
-                f"classnames.txt of the dataset {dataset!r} could not be read: {explain(error)}."
+                f"classnames.txt of the dataset {dataset!r}{where} could not be read: {explain(error)}."
             ) from error
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()

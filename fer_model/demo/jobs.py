@@ -1,5 +1,6 @@
 """Long work for the tab and the endpoints: a video, and many pictures."""
 
+import contextlib
 import csv
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -7,8 +8,8 @@ from pathlib import Path
 from fer_model.demo.gpu import Network
 from fer_model.errors import ImageError
 from fer_model.inference import annotate, bulk
-from fer_model.inference.files.archives import zipped_images
-from fer_model.inference.files.find import is_archive
+from fer_model.inference.files.archives import images_in, open_archive, passed_over, zipped_images
+from fer_model.inference.files.find import is_archive, shown
 
 MAX_SECONDS = 60
 """Of a video; the rest is left out, and the page says so."""
@@ -18,6 +19,9 @@ MAX_WORK_SECONDS = 600
 
 MAX_PICTURES = 500
 """Of one request, counting those in archives."""
+
+MAX_ARCHIVED = 10_000
+"""Files of any kind in the archives of one request. To look into 50 MB of empty ones takes half a minute."""
 
 
 class Jobs:
@@ -52,10 +56,11 @@ class Jobs:
     def pictures(self, paths: Iterable[Path], version: str | None, level: bool, file: Path) -> Iterator[list[dict]]:
         """Write `file`, a table with a row for every face; yields each picture's rows when they are written.
 
-        A picture or an archive that cannot be read has a row whose label tells why.
+        A picture or an archive that cannot be read has a row whose label tells why. So has, at the end, each other
+        file in an archive; it is yielded too.
 
         Raises:
-            ImageError: these are more than `MAX_PICTURES`; nothing has been written then.
+            ImageError: these are more than `MAX_PICTURES` or `MAX_ARCHIVED`; nothing has been written then.
         """
         paths = list(paths)
         if (total := how_many(paths)) > MAX_PICTURES:
@@ -82,20 +87,39 @@ class Jobs:
 
 
 def how_many(paths: Iterable[Path]) -> int:
-    """Pictures, counting those in archives."""
-    return sum(bulk.count(path) if is_archive(path) else 1 for path in paths)
+    """Pictures, counting those in archives; an archive that cannot be read is one, which `Jobs.pictures` names.
+
+    Raises:
+        ImageError: the archives hold more than `MAX_ARCHIVED` files.
+    """
+    pictures = archived = 0
+    for path in paths:
+        try:
+            archive = open_archive(path) if is_archive(path) else None
+        except ImageError:
+            archive = None
+        if archive is None:
+            pictures += 1
+            continue
+        with archive:
+            archived += len(archive.infolist())
+            if archived > MAX_ARCHIVED:
+                raise ImageError(f"These archives hold more than {MAX_ARCHIVED:,} files; please give fewer at a time.")
+            pictures += len(images_in(archive))
+    return pictures
 
 
-def _named(paths: Iterable[Path]) -> Iterator[tuple[str, bulk.Item]]:
-    """The pictures and those in archives, each with the name that its visitor knows it by.
+def _named(paths: list[Path]) -> Iterator[tuple[str, bulk.Item]]:
+    """The pictures and all files in archives, each with the name that its visitor knows it by.
 
     Names that a spreadsheet would take for a formula begin with ./ instead.
     """
     for name, item in _found(paths):
+        name = shown(name)
         yield f"./{name}" if name.startswith(("=", "+", "-", "@")) else name, item
 
 
-def _found(paths: Iterable[Path]) -> Iterator[tuple[str, bulk.Item]]:
+def _found(paths: list[Path]) -> Iterator[tuple[str, bulk.Item]]:
     for path in paths:
         if not is_archive(path):
             yield path.name, bulk.Item(path, path)  # a video, too: it turns out to be no picture
@@ -105,3 +129,7 @@ def _found(paths: Iterable[Path]) -> Iterator[tuple[str, bulk.Item]]:
                 yield item.file.relative_to(path.parent).as_posix(), item
         except ImageError as error:
             yield path.name, bulk.Item(path, b"", problem=str(error))
+    for path in filter(is_archive, paths):
+        with contextlib.suppress(ImageError):  # it has been named
+            for name, reason in passed_over(path):
+                yield f"{path.name}/{name}", bulk.Item(path, b"", problem=reason)

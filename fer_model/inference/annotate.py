@@ -47,12 +47,14 @@ def annotate(
         file is whole only after the last of them.
 
     Raises:
-        ImageError: the video cannot be read, or `patience` is over.
+        ImageError: the video cannot be read, it has no frame before `at_most`, or `patience` is over.
     """
-    tracker, due, end = Tracker(), 0.0, time.monotonic() + patience
+    tracker, due, end, searched = Tracker(), 0.0, time.monotonic() + patience, None
     with _writing(output, video.header(file)[0]) as write:
         for seconds, pixels in video.frames(file, 0):
             if seconds >= at_most:
+                if searched is None:
+                    raise ImageError(f"{file.name} shows nothing in its first {at_most:.0f} seconds.")
                 break
             if time.monotonic() > end:
                 raise ImageError(f"This video takes longer than {patience / 60:.0f} minutes; give a smaller one.")

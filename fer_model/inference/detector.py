@@ -39,6 +39,7 @@ _OUTPUTS = ("537", "538", "539", "540")
 _HINT = 0.1  # a score that is worth a closer look: faces too small to be found have more
 _TILE, _TILE_OVERLAP = 2 * DETECTION_SIZE, 64  # pixels; memory grows with a tile, and a small face fits into an overlap
 _OVERLAP = 0.3  # boxes that overlap more than this (intersection over union) are the same face
+_OPENCV_4 = int(cv2.__version__.partition(".")[0]) < 5
 
 
 Box = tuple[int, int, int, int]
@@ -88,7 +89,8 @@ class FaceDetector:
         if has_onnx_runtime() if onnx_runtime is None else onnx_runtime:
             self._session = Session(partial(_for_onnx_runtime, content))
         else:
-            self._network = cv2.dnn.readNetFromONNX(np.frombuffer(content, dtype=np.uint8))
+            self._content = np.frombuffer(content, dtype=np.uint8)
+            self._size: tuple[int, ...] = ()
             # a cv2.dnn network keeps its input between setInput and forward
             self._lock = threading.Lock()
 
@@ -196,6 +198,9 @@ class FaceDetector:
         if self._session:
             return [output[0] for output in self._session.run(blob)]
         with self._lock:
+            # OpenCV 4 keeps what it prepared for the first size, and finds hundreds of faces in images of another
+            if not self._size or (_OPENCV_4 and blob.shape != self._size):
+                self._network, self._size = cv2.dnn.readNetFromONNX(self._content), blob.shape
             self._network.setInput(blob)
             return [output[0] for output in self._network.forward(_OUTPUTS)]
 

@@ -125,7 +125,11 @@ def _opened(file: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
             # without its name, of which FFmpeg would take some for protocols, or for sequences of images
             number = os.open(file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
             content = stack.enter_context(open(number, "rb"))
-            container: Any = stack.enter_context(av.open(content, metadata_errors="replace", io_open=_refuse))
+            # FFmpeg decodes some frames here to learn their size; what is a little too large can then be told so
+            limit = {"max_pixels": str(4 * MAX_PIXELS)}
+            container: Any = stack.enter_context(
+                av.open(content, metadata_errors="replace", io_open=_refuse, options=limit)
+            )
         except (av.FFmpegError, ValueError, OSError) as error:
             raise _unreadable(file) from error
         stream: Any = container.streams.best("video")
@@ -133,6 +137,8 @@ def _opened(file: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
         if stream is None or stream.disposition & Disposition.attached_pic or _is_none(container.format.name):
             raise _unreadable(file)
         _check_size(file, stream.codec_context.width, stream.codec_context.height)
+        # frames may grow on the way, and a decoder holds many of them before the first comes out
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         yield container, stream
 
 

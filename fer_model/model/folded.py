@@ -160,7 +160,7 @@ def _turned(convolution: nn.Conv2d) -> Tensor:
 
 def _back(gradients: Tensor, turned: Tensor) -> Tensor:
     """By a convolution's output -> by its input."""
-    through = F.conv2d(gradients.flatten(0, 1), turned, padding=turned.shape[-1] // 2)
+    through = F.conv2d(gradients.flatten(0, 1), turned, padding="same")
     return through.unflatten(0, (-1, gradients.shape[1]))
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from helpers import EXAMPLES, ROOT
 from helpers.app import running_app
 from helpers.browser import write_video
+from helpers.videos import write_frames
 from helpers.visitors import Visitor
 
 
@@ -74,6 +75,17 @@ def test_what_is_uploaded_never_runs_in_a_browser(attacked, name):
     assert headers["content-type"] == "application/octet-stream"
     assert headers["content-disposition"].startswith("attachment")
     assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_video_that_is_html_too_is_a_video(attacked, tmp_path):
+    content = b"<!DOCTYPE html><script>alert(1)</script>" + write_frames(tmp_path / "a.ts", [0, 0.1]).read_bytes()
+    for name in ("a.mp4", "a.html"):
+        upload = attacked.upload(content, name)
+        headers = attacked.http.get(f"/file={upload['path']}").headers
+        assert headers["content-type"] in ("video/mp4", "application/octet-stream")
+        assert headers["x-content-type-options"] == "nosniff"
+        annotated, _ = attacked.call("/film", video=upload).outputs
+        assert attacked.http.get(annotated["url"]).content[4:8] == b"ftyp"
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,12 @@ import pytest
 from PIL import Image
 
 from fer_model.demo import jobs as module
+from fer_model.demo.jobs import how_many
 from fer_model.errors import ImageError
 from fer_model.inference import bulk
 from fer_model.labels import EMOTIONS
 from helpers import EXAMPLES
+from helpers.videos import late_video, odd_videos
 from helpers.visitors import as_png, rows_of, zipped
 
 
@@ -54,6 +56,34 @@ def test_a_long_video_is_cut(jobs, clip, tmp_path, monkeypatch):
     assert [round(seconds, 3) for _, seconds in jobs.video(clip, None, 0, tmp_path)] == [0, 0.1, 0.2, 0.3]
     with av.open(str(tmp_path / "annotated.mp4")) as container:
         assert len(list(container.decode(video=0))) == 4
+
+
+def test_odd_videos_are_taken_for_what_they_hold_in_the_first_minute(jobs, tmp_path):
+    for number, (path, times) in enumerate(odd_videos(tmp_path).items()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        progress = list(jobs.video(path, None, 0, folder))
+        assert [seconds for _, seconds in progress] == [seconds for seconds in times if seconds < 60]
+        with av.open(str(folder / "annotated.mp4")) as container:
+            frames = list(container.decode(video=0))
+        assert len(frames) == len(progress)
+        assert max(frames[0].width, frames[0].height) <= 1280
+        assert b"<script>" not in (folder / "annotated.mp4").read_bytes()
+
+
+def test_a_video_that_shows_nothing_in_the_first_minute_is_a_sentence(jobs, tmp_path):
+    with pytest.raises(ImageError, match=r"^late\.mkv shows nothing in its first 60 seconds\.$"):
+        list(jobs.video(late_video(tmp_path / "late.mkv"), None, 0.1, tmp_path))
+
+
+def test_what_is_a_video_and_a_zip_is_taken_for_what_its_name_says(jobs, tmp_path):
+    both = next(path for path in odd_videos(tmp_path) if path.name == "both.mp4")
+    paths = [both, both.with_suffix(".zip")]
+    paths[1].write_bytes(both.read_bytes())
+    list(jobs.pictures(paths, None, True, tmp_path / "faces.csv"))
+    told = {row["file"]: row["label"] for row in rows_of(tmp_path / "faces.csv")}
+    assert told["both.zip/photo.png"] == "no face found"
+    assert "not an image" in told["both.mp4"]
 
 
 def test_pictures_become_one_table_in_which_each_can_be_told(jobs, network, face, clip, tmp_path):
@@ -123,4 +153,42 @@ def test_more_pictures_than_are_taken_at_a_time_are_a_sentence_before_any_is_loo
     with pytest.raises(ImageError, match=r"These are 4 pictures; at most 3"):
         next(jobs.pictures([face, archive, face], None, True, tmp_path / "faces.csv"))
     assert not (tmp_path / "faces.csv").exists()
-    assert len(list(jobs.pictures([face, archive], None, True, tmp_path / "faces.csv"))) == 3
+    yielded = list(jobs.pictures([face, archive], None, True, tmp_path / "faces.csv"))
+    assert [row["file"] for rows in yielded for row in rows] == [
+        "face.jpg",
+        "x.zip/1.png",
+        "x.zip/2.png",
+        "x.zip/notes.txt",
+    ]
+
+
+def test_every_other_file_in_an_archive_is_named_once_with_the_reason_that_the_command_gives(jobs, tmp_path, caplog):
+    nested = zipped(tmp_path / "nested.zip", {"1.png": as_png()})
+    first = zipped(
+        tmp_path / "a.zip",
+        {"notes.txt": b"", "1.png": as_png(), "nested.zip": nested.read_bytes(), "2.png": b"damaged", "folder/": b""}
+        | {"__MACOSX/._1.png": b"", "__MACOSX/._2.png": b"", "=\x1b\n": b"", "x" * 60_000: b""},
+    )
+    second = zipped(tmp_path / "=b.zip", {"notes.txt": b""})
+    (tmp_path / "broken.zip").write_bytes(b"no archive")
+    paths = [first, second, tmp_path / "broken.zip"]
+    list(jobs.pictures(paths, None, True, tmp_path / "faces.csv"))
+    told = {row["file"]: row["label"] for row in rows_of(tmp_path / "faces.csv")}
+    assert list(told) == [
+        *("a.zip/1.png", "a.zip/2.png", "broken.zip", "a.zip/notes.txt", "a.zip/nested.zip", "a.zip/=\\x1b\\x0a"),
+        *(f"a.zip/{'x' * 60_000}", "a.zip/__MACOSX", "./=b.zip/notes.txt"),
+    ]
+    assert how_many(paths) == 3
+    with caplog.at_level("WARNING"):
+        list(bulk.rows(jobs.network.versions["V1"], bulk.items([first, second])))
+    lines = {line for line in caplog.messages if line.startswith("left out")}
+    del told["a.zip/1.png"], told["broken.zip"]
+    assert lines == {f"left out {tmp_path}/{name.removeprefix('./')}: {why}" for name, why in told.items()}
+
+
+def test_archives_of_many_files_are_refused_before_they_are_looked_into(jobs, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MAX_ARCHIVED", 3)
+    archives = [zipped(tmp_path / f"{name}.zip", {"1.txt": b"", "2.txt": b""}) for name in "ab"]
+    assert how_many(archives[:1]) == 0
+    with pytest.raises(ImageError, match="These archives hold more than 3 files"):
+        next(jobs.pictures(archives, None, True, tmp_path / "faces.csv"))

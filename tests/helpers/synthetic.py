@@ -83,7 +83,8 @@ def write_parquet(folder: Path, **splits: datasets.Dataset) -> Path:
     """README.md with the splits, data/SPLIT-00000-of-00001.parquet: as `push_to_hub` lays it out."""
     lines = ["---", "configs:", "- config_name: default", "  data_files:"]
     for name, table in splits.items():
-        table.to_parquet(folder / "data" / f"{name}-00000-of-00001.parquet")
+        # a size of batches, because datasets 4 divides by the rows to find one
+        table.to_parquet(folder / "data" / f"{name}-00000-of-00001.parquet", batch_size=1000)
         lines += [f"  - split: {name}", f"    path: data/{name}-*.parquet"]
     (folder / "README.md").write_text("\n".join([*lines, "---", ""]))
     return folder

@@ -1,12 +1,16 @@
 """Frames of a video with their times, one in memory at a time."""
 
+import csv
+
 import av
 import cv2
 import numpy as np
 import pytest
 
+from fer_model.__main__ import main
 from fer_model.errors import ImageError
 from fer_model.inference import video
+from helpers.videos import odd_videos, write_frames
 
 
 def test_every_frame_of_a_video_comes_unless_asked_otherwise(video_file):
@@ -36,6 +40,27 @@ def test_a_video_of_frames_too_large_to_be_read_is_refused_before_one_is_decoded
     monkeypatch.setattr(video, "MAX_PIXELS", 320 * 320 - 1)
     with pytest.raises(ImageError, match="too large"):
         next(video.frames(video_file, 0))
+
+
+def test_frames_that_grow_on_the_way_are_left_out_before_they_take_memory(tmp_path, monkeypatch):
+    """A decoder holds up to 16 frames before the first of them comes out."""
+    small = write_frames(tmp_path / "small.ts", [index / 10 for index in range(100)], size=(64, 64))
+    large = write_frames(tmp_path / "large.ts", [10 + index / 10 for index in range(20)], size=(640, 640))
+    both = tmp_path / "both.ts"
+    both.write_bytes(small.read_bytes() + large.read_bytes())
+    assert {frame.shape for _, frame in video.frames(both, 0)} == {(64, 64, 3), (640, 640, 3)}
+    monkeypatch.setattr(video, "MAX_PIXELS", 64 * 64)
+    with video._opened(both) as (container, stream):
+        assert {frame.width for frame in video._decoded(container, stream, both)} == {64}
+
+
+def test_odd_videos_are_read_for_what_they_hold(model, tmp_path):
+    """Ten hours between two frames, ten hours in the header alone, 8K, and what is HTML or a zip, too."""
+    videos = odd_videos(tmp_path)
+    main(["predict", *map(str, videos), "--model", str(model), "--csv", str(tmp_path / "out.csv")])
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
+        rows = [(row["file"], float(row["seconds"])) for row in csv.DictReader(file)]
+    assert rows == [(str(path), seconds) for path, times in videos.items() for seconds in times]
 
 
 @pytest.mark.parametrize("every", [0.0, 0.05, 0.1, 0.15, 0.25, 0.3, 0.5, 0.7, 1.9, 2.0, 60.0])

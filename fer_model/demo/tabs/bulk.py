@@ -24,6 +24,8 @@ SAY_EVERY = 1.0
 ROWS_SHOWN = 200
 """Of the table on the page; the file to download holds all."""
 
+LETTERS_SHOWN = 120
+"""Of a file's name, and of why it cannot be read; a name in an archive may have 65,000."""
 
 _LONG: dict[str, Any] = {
     "preprocess": False,
@@ -56,8 +58,8 @@ class Bulk:
                         words = f"{seconds:.0f}{f' of {total:.0f}' if total else ''} seconds done."
                         yield render.progress(seconds, total, words), *(gr.skip() for _ in range(4))
                 table = pd.read_csv(Path(folder) / "faces.csv")
-                # where the header does not say, a video that fills the time is taken for longer
-                cut = length > MAX_SECONDS or (not length and seconds > MAX_SECONDS - 1)
+                # where the header does not say, or says too little, a video that fills the time is taken for longer
+                cut = length > MAX_SECONDS or length < seconds > MAX_SECONDS - 1
                 names = self.network.class_names(version)
                 chart = _over_time(table, names)
                 results = (f"{folder}/annotated.mp4", f"{folder}/faces.csv", chart, render.keys(names))
@@ -73,7 +75,7 @@ class Bulk:
         if not uploads:
             raise ImageError("Please give pictures, a folder of them, or a zip archive.")
         shown: list[dict] = []
-        written, faces, done, said = 0, 0, 0, time.monotonic()
+        written, faces, named, said = 0, 0, 0, time.monotonic()
         paths = []
         try:
             paths += [Path(upload["path"]) for upload in uploads if upload.get("path")]  # all are to be forgotten
@@ -82,18 +84,21 @@ class Bulk:
             yield render.progress(0, total, f"0 of {total} pictures done."), *_hidden(2)
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / "faces.csv"
-                for rows in self.jobs.pictures(paths, version, bool(level), file):
-                    done += 1
+                for named, rows in enumerate(self.jobs.pictures(paths, version, bool(level), file), 1):
+                    done = min(named, total)  # behind the pictures, other files in archives are named
                     written += len(rows)
                     faces += sum("face" in row for row in rows)
                     shown += rows[: ROWS_SHOWN - len(shown)]
                     if time.monotonic() - said >= SAY_EVERY:
                         said = time.monotonic()
                         yield render.progress(done, total, f"{done} of {total} pictures done."), gr.skip(), gr.skip()
-                if not done:
+                if not named:
                     raise ImageError("There is no picture in what you gave.")
+                other = (
+                    f" {_some(named - total, 'other file')} passed over; the table says why." if named > total else ""
+                )
                 more = f" The first {ROWS_SHOWN} rows are shown; the file has all." if written > ROWS_SHOWN else ""
-                message = f"<p>{_some(faces, 'face')} in {_some(done, 'picture')}.{more}</p>"
+                message = f"<p>{_some(faces, 'face')} in {_some(total, 'picture')}.{other}{more}</p>"
                 table = _as_shown(shown, self.network.class_names(version))
                 yield message, *(gr.update(value=value, visible=True) for value in (table, str(file)))
         finally:
@@ -195,7 +200,8 @@ def _hidden(count: int) -> tuple:
 def _video_message(table: pd.DataFrame, cut: bool) -> str:
     faces = table["face"].nunique()
     found = f"{_some(faces, 'face')} followed" if faces else "No face was found"
-    rest = f" Only its first {MAX_SECONDS} seconds were taken." if cut else ""
+    # also true where a header claims more than the file holds
+    rest = f" What comes after its first {MAX_SECONDS} seconds was left out." if cut else ""
     return f"{found} in {table['seconds'].nunique():,} of the video's frames.{rest}"
 
 
@@ -218,8 +224,10 @@ def _columns(names: tuple[str, ...]) -> list[str]:
 
 
 def _as_shown(rows: list[dict], names: tuple[str, ...]) -> pd.DataFrame:
-    """The table on the page: whole per cent, and no pixels."""
+    """The table on the page: whole per cent, no pixels, and no text of more than `LETTERS_SHOWN`."""
     table = pd.DataFrame(rows).reindex(columns=_columns(names))
+    for name in ("file", "label"):
+        table[name] = table[name].map(_shortened)
     for name in names:
         table[name] = (
             (pd.to_numeric(table[name]) * 100).round().map(lambda share: "" if pd.isna(share) else f"{share:.0f} %")
@@ -227,3 +235,9 @@ def _as_shown(rows: list[dict], names: tuple[str, ...]) -> pd.DataFrame:
     table["face"] = table["face"].map(lambda number: "" if pd.isna(number) else f"{number:.0f}")
     table["unsure"] = table["unsure"].map(lambda unsure: "yes" if unsure is True else "")
     return table.fillna("")
+
+
+def _shortened(text: str) -> str:
+    """Its beginning and its end."""
+    half = LETTERS_SHOWN // 2
+    return text if len(text) <= LETTERS_SHOWN else f"{text[:half]} … {text[-half:]}"

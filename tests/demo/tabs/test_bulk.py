@@ -118,11 +118,13 @@ def test_the_page_says_that_a_video_was_cut(tab, clip, temporary, monkeypatch):
     for place in (module, jobs_module):
         monkeypatch.setattr(place, "MAX_SECONDS", 1)
     *_, (message, *_) = tab.video(upload(clip), 0.5, "V1")
-    assert "Only" not in message
+    assert "left out" not in message
     for place in (module, jobs_module):
         monkeypatch.setattr(place, "MAX_SECONDS", 0.5)
     *_, (message, *_) = tab.video(upload(clip), 0.5, "V1")
-    assert in_words(message) == "2 faces followed in 1 of the video's frames. Only its first 0.5 seconds were taken."
+    assert in_words(message) == (
+        "2 faces followed in 1 of the video's frames. What comes after its first 0.5 seconds was left out."
+    )
 
 
 def test_the_page_shows_the_first_rows_and_the_file_has_all(tab, face, tmp_path, temporary, monkeypatch):
@@ -140,9 +142,21 @@ def test_the_page_shows_the_first_rows_and_the_file_has_all(tab, face, tmp_path,
     assert len(rows_of(Path(file))) == 3
 
 
+def test_the_page_names_what_is_no_picture_and_shortens_long_names(tab, tmp_path, temporary):
+    only = zipped(tmp_path / "x.zip", {"notes.txt": b"", f"first{'x' * 60_000}last": b""})
+    *_, (message, table, _) = tab.pictures([upload(only)], "V1", True)
+    assert in_words(message) == "0 faces in 0 pictures. 2 other files passed over; the table says why."
+    names, reasons = table["value"]["file"], table["value"]["label"]
+    assert names[0] == "x.zip/notes.txt"
+    assert names[1].startswith("x.zip/firstxx")
+    assert names[1].endswith("xxlast")
+    assert names.map(len).max() < 130
+    assert all("no image in a format that can be read" in reason for reason in reasons)
+
+
 def test_what_fails_is_a_sentence_and_leaves_nothing(tab, tmp_path, temporary):
     (tmp_path / "a.mp4").write_bytes(b"no video")
-    empty = zipped(tmp_path / "a.zip", {"notes.txt": b""})
+    empty = zipped(tmp_path / "a.zip", {})
     video, pictures = for_visitors(tab.video), for_visitors(tab.pictures)
     for answers, sentence in (
         (video(upload(tmp_path / "a.mp4"), 0.1, "V1"), "a.mp4 is not a video that can be read."),
@@ -224,12 +238,12 @@ def test_pictures_and_a_zip_become_one_table(visit, tmp_path):
     page.set_input_files("#pictures input[type=file]", files)
     page.wait_for_selector("#pictures .file-preview")
     page.locator("#pictures-start").click()
-    visitor.expect_text("#pictures-message", "3 faces in 3 pictures")
+    visitor.expect_text("#pictures-message", "3 faces in 3 pictures. 1 other file passed over; the table says why.")
     visitor.expect_text("#pictures-table", "astronaut.jpg")
     with page.expect_download() as download:
         page.locator("#pictures-file a").first.click()
     rows = download.value.path().read_text().splitlines()
-    assert len(rows) == 1 + 2 + 1 + 1, "two faces, a picture that cannot be read, and the astronaut"
+    assert len(rows) == 1 + 2 + 1 + 1 + 1, "two faces, a picture that cannot be read, the astronaut, and the notes"
     assert visitor.complaints == []
 
 
