@@ -5,7 +5,8 @@
     python scripts/survive.py models             # weights and configs that are none
     python scripts/survive.py app                # 100 clients of the demo for five minutes
 
-Only the results file is changed, and temporary folders. The figures of other commands stay in it.
+Only the results file is changed, and temporary folders. The figures of other commands stay in it. The exit status is
+1 if something did not survive.
 """
 
 import argparse
@@ -104,6 +105,9 @@ COMMANDS = (
 """For each command: the function, which returns counts; its arguments; and those of them that repeat the command."""
 
 
+FAULTS = ("unequal", "not as expected", "faults", "lost", "files_left")
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = cli.parser("survive.py", __doc__)
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
@@ -126,6 +130,14 @@ def main() -> None:
     }
     write_json(args.output, (read_json(args.output) or {}) | {args.name: found})
     print(json.dumps(found, indent=2), f"written: {args.output}", sep="\n")
+    if has_faults(found):
+        sys.exit(1)
+
+
+def has_faults(found: dict) -> bool:
+    """Whether something did not survive: what parts call so has entries."""
+    inner = (has_faults(part) for part in found.values() if isinstance(part, dict))
+    return any(found.get(name) for name in FAULTS) or found.get("survived") is False or any(inner)
 
 
 if __name__ == "__main__":

@@ -185,10 +185,11 @@ def load(app: RunningApp, clients: int, seconds: float) -> dict:
     end = time.monotonic() + seconds
 
     def visit(number: int) -> None:
-        client, kind = Client(app.url, number, films), KINDS[number % len(KINDS)]
+        client, kind = None, KINDS[number % len(KINDS)]
         while time.monotonic() < end:
             started = time.monotonic()
             try:
+                client = client or Client(app.url, number, films)
                 kind(client)
             except Refused as error:
                 counts[f"{kind.__name__}: {error}"] += 1
