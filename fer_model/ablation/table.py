@@ -13,8 +13,8 @@ ONE_ANSWER = 1 / len(EMOTIONS) + 0.005
 """Up to this macro recall a network gives almost all images one answer. With one for all it would be 1 / 6."""
 
 HEAD = ("", "accuracy", "macro recall", "epochs with one answer for all", "FLOPs", "minutes")
-VOTES = "the crowd's majority"
-"""A column more, of the studies whose trainings are judged by votes too."""
+HEAD_WITH_VOTES = ("", "accuracy", "macro recall", "the crowd's majority", "cross-entropy to the votes")
+"""Of a study whose trainings are judged by votes too."""
 
 
 def found(name: str, results: Path) -> dict[str, Any]:
@@ -30,13 +30,15 @@ def found(name: str, results: Path) -> dict[str, Any]:
     rows = study["rows"]
     judged = all("majority_agreement" in row for row in rows)
     return {
-        "head": (*HEAD, VOTES) if judged else HEAD,
-        "rows": [_row(row) + ((f"{100 * row['majority_agreement']:.1f}",) if judged else ()) for row in rows],
+        "head": HEAD_WITH_VOTES if judged else HEAD,
+        "rows": [_row(row) for row in rows],
         "validation": _span([row["images"]["validation"] for row in rows]),
         "train": _span([row["images"]["train"] for row in rows]),
         "epochs": study["epochs"],
         "one_answer": f"{100 * ONE_ANSWER:.1f}",
         "chance": f"{100 / len(EMOTIONS):.1f}",
+        "judged": judged,
+        "one_split": any(word.startswith("split_seed=") for word in STUDIES[name].arguments),
         "errors": _two_standard_errors(min(row["images"]["validation"] for row in rows)),
         "repeated": _apart(name, rows),
         "devices": sorted({row.get("device", "cpu") for row in rows}),
@@ -47,11 +49,12 @@ def found(name: str, results: Path) -> dict[str, Any]:
 
 
 def _row(row: dict[str, Any]) -> tuple[str, ...]:
+    shown = row["name"], f"{100 * row['validation_accuracy']:.1f}", f"{100 * row['validation_macro_recall']:.1f}"
+    if "majority_agreement" in row:
+        return (*shown, f"{100 * row['majority_agreement']:.1f}", f"{row['cross_entropy']:.2f}")
     recalls = row["macro_recall_by_epoch"]
     return (
-        row["name"],
-        f"{100 * row['validation_accuracy']:.1f}",
-        f"{100 * row['validation_macro_recall']:.1f}",
+        *shown,
         f"{sum(recall <= ONE_ANSWER for recall in recalls)} of {len(recalls)}",
         f"{row['training_flops'] / 1e15:.2f} · 10¹⁵",
         f"{row['seconds'] / 60:.0f}",

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from fer_model.records import History, Scores, Settings, VoteMetrics
 from fer_model.runs import all_epochs, title
 
-_BLUE, _ORANGE, _GREY = "#3b6fb6", "#e08b2c", "#8a8a8a"
+_BLUE, _ORANGE, _GREEN, _GREY = "#3b6fb6", "#e08b2c", "#3a9d5d", "#8a8a8a"
 
 MIN_FACES_IN_MEAN = 20
 """A mean over fewer faces is not drawn, because it could show a recognisable person."""
@@ -205,13 +205,13 @@ def mean_maps(
 def study(result: dict, path: Path) -> None:
     """Validation accuracy and macro recall of every training of a study, by epoch.
 
-    Of more than `MAX_CURVES` trainings only the best epochs are shown.
+    Of more than `MAX_CURVES` trainings, or of one epoch, only the best epochs are shown.
 
     Args:
         result: from `ablation.runner.run_study`.
     """
     rows = result["rows"]
-    if len(rows) > MAX_CURVES:
+    if len(rows) > MAX_CURVES or result["epochs"] == 1:
         _study_of_many(result, path)
         return
     figure = Figure(figsize=(10, 4.5 + 0.11 * len(rows)), layout="constrained")
@@ -237,14 +237,17 @@ def _study_of_many(result: dict, path: Path) -> None:
     axes = figure.subplots()
     places = range(len(rows), 0, -1)  # the first row on top
     for key, label, colour, marker in (
-        ("validation_accuracy", "accuracy", _BLUE, "o"),
-        ("validation_macro_recall", "macro recall", _ORANGE, "D"),
+        ("validation_accuracy", "validation accuracy", _BLUE, "o"),
+        ("validation_macro_recall", "validation macro recall", _ORANGE, "D"),
+        ("majority_agreement", "agreement with the crowd's majority", _GREEN, "s"),
     ):
-        axes.plot([100 * row[key] for row in rows], places, marker, color=colour, label=f"validation {label}")
+        if key in rows[0]:
+            axes.plot([100 * row[key] for row in rows], places, marker, color=colour, label=label)
     axes.set_yticks(places, [row["name"] for row in rows], fontsize=9)
-    axes.set(xlabel=f"percent, in the most accurate of {result['epochs']} epochs")
+    epochs = result["epochs"]
+    axes.set(xlabel="percent" + (f", in the most accurate of {epochs} epochs" if epochs > 1 else ""))
     axes.grid(alpha=0.3)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=9)
     figure.suptitle(result["question"], fontsize=10)
     save(figure, path)
 

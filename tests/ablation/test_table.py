@@ -64,6 +64,18 @@ def test_what_seeds_alone_do_is_told_by_rows_that_differ_in_nothing_else(tmp_pat
     assert "their seeds alone, which also choose the validation images, are up to 5.0 points apart." in text
 
 
+def test_trainings_that_votes_judged_are_told_with_them_and_share_their_validation_images(tmp_path):
+    rows = [
+        row(f"votes 50 %, seed {seed}", 0.6, [0.5]) | {"majority_agreement": 0.8 + seed / 100, "cross_entropy": 0.9}
+        for seed in (0, 1)
+    ]
+    write(tmp_path, "votes", result(rows) | {"epochs": 1})
+    text = section("study votes", tmp_path / "results")
+    assert "| votes 50 %, seed 1 | 60.0 | 50.0 | 81.0 | 0.90 |" in text
+    assert "20 validation images, after one epoch over 80 training images.\n" in text
+    assert "alone, which is the same for all. Trainings that differ in their seeds alone are up to 0.0 points" in text
+
+
 def test_the_accelerators_of_a_study_are_named_and_processors_are_not(tmp_path):
     rows = [row(name, 0.3, [0.2]) | {"device": "cpu"} for name in ("V1 as designed", "V1, seed 1")]
     write(tmp_path, "v1-to-v2", result(rows))
