@@ -146,7 +146,7 @@ def test_a_machine_that_dies_ends_the_training_of_the_other_within_a_minute_and_
     for rank in range(2):
         words = [*LAUNCH[:-2], "--main_process_port", port, "--main_process_ip", "127.0.0.1", "--machine_rank", rank]
         words[words.index("--num_machines") + 1] = 2
-        machines.append(subprocess.Popen([str(word) for word in (*words, *command)], start_new_session=True))
+        machines.append(subprocess.Popen([*map(str, ("timeout", 300, *words, *command))], start_new_session=True))
     deadline = time.monotonic() + 200
     while not newest(tmp_path):
         assert time.monotonic() < deadline and all(one.poll() is None for one in machines), "no epoch was finished"

@@ -239,7 +239,8 @@ def stopped(app: RunningApp, folder: Path, own: set[Path]) -> dict:
 
 
 def files_in(folder: Path) -> set[Path]:
-    return {path for path in folder.rglob("*") if path.is_file()}
+    # rglob raises an error where a folder is deleted while it looks
+    return {Path(parent) / name for parent, _, names in os.walk(folder) for name in names}
 
 
 def crowd(clients: int, seconds: float) -> dict:
