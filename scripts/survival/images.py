@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -79,7 +80,15 @@ def fuzz(minutes: float) -> dict:
         command = [sys.executable, str(Path(__file__).with_name("fuzz_images.py")), str(counts), *options]
         done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace")
         result = json.loads(counts.read_text(encoding="utf-8")) if counts.is_file() else {}
-        hangs = [path.name for path in Path(folder).glob("*-*") if path.name.startswith(("timeout", "oom", "crash"))]
+        ended = [path for path in Path(folder).glob("*-*") if path.name.startswith(("timeout", "oom", "crash"))]
+        for path in ended:  # to be looked at
+            shutil.copy(path, tempfile.gettempdir())
         if done.returncode or not result:
             result["said"] = done.stderr.splitlines()[-5:]
-    return {"minutes": minutes, "limit_seconds": LIMIT, **result, "ended by": hangs, "status": done.returncode}
+    return {
+        "minutes": minutes,
+        "limit_seconds": LIMIT,
+        **result,
+        "ended by": [path.name for path in ended],
+        "status": done.returncode,
+    }
