@@ -26,7 +26,7 @@ from accelerate.utils import parse_flag_from_env
 
 from fer_model import cli
 from fer_model.configs import CONFIGS, Recipe, changed
-from fer_model.data.splits import validation_split
+from fer_model.data.splits import seed_of_split, validation_split
 from fer_model.errors import TrainingError
 from fer_model.evaluation.plots import training_curves
 from fer_model.evaluation.predict import as_configured
@@ -167,7 +167,7 @@ def main(args: argparse.Namespace) -> History:
         everything,
         args.limit,
         recipe.validation_fraction,
-        args.seed if recipe.split_seed < 0 else recipe.split_seed,
+        seed_of_split(dataclasses.asdict(recipe), args.seed),
         recipe.together,
         accelerator.is_main_process,
     )

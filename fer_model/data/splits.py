@@ -1,6 +1,8 @@
 """The training and validation images of a run."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,14 +37,15 @@ def validation_split(
 
 def validation_images(settings: Settings, everything: FERData) -> FERData:
     """Those of an earlier run with these settings, out of all training images of its dataset."""
-    fraction, together = settings["recipe"]["validation_fraction"], settings["recipe"]["together"]
-    return validation_split(everything, settings["limit"], fraction, seed_of_split(settings), together)[1]
+    recipe = settings["recipe"]
+    fraction, seed = recipe["validation_fraction"], seed_of_split(recipe, settings["seed"])
+    return validation_split(everything, settings["limit"], fraction, seed, recipe["together"])[1]
 
 
-def seed_of_split(settings: Settings) -> int:
-    """The seed that chose a run's images: its recipe's own, by which runs of other seeds share validation images."""
-    chosen = settings["recipe"].get("split_seed", -1)
-    return settings["seed"] if chosen < 0 else chosen
+def seed_of_split(recipe: Mapping[str, Any], seed: int) -> int:
+    """The seed that chooses a run's images: its recipe's own, where it has one, else the run's."""
+    chosen = recipe.get("split_seed", -1)
+    return seed if chosen < 0 else chosen
 
 
 def stratified_split(labels: Tensor, fraction: float, seed: int, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:

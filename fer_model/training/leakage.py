@@ -58,7 +58,8 @@ def _size(run: Settings) -> tuple:
 
 
 def _remedy(then: Settings) -> str:
-    options = [f"--set split_seed={seed_of_split(then)}"] + ([f"--limit {then['limit']}"] if then["limit"] else [])
+    options = [f"--set split_seed={seed_of_split(then['recipe'], then['seed'])}"]
+    options += [f"--limit {then['limit']}"] if then["limit"] else []
     options.append(f"--set validation_fraction={then['recipe']['validation_fraction']:g}")
     if then["recipe"]["together"]:
         options.append("--set together=true")
@@ -71,7 +72,7 @@ def _within(run: Settings, then: Settings) -> bool:
     With one seed of the split a smaller fraction is a part of a larger one. A split that keeps photos together is a
     part of one that does not (`data.splits.stratified_split`).
     """
-    settings = [(seed_of_split(which), *_size(which)) for which in (run, then)]
+    settings = [(seed_of_split(which["recipe"], which["seed"]), *_size(which)) for which in (run, then)]
     splits = [(which["recipe"]["validation_fraction"], which["recipe"]["together"]) for which in (run, then)]
     if splits[0] == splits[1] and then["validation_sha256"] != run["validation_sha256"]:
         return False
