@@ -136,7 +136,8 @@ def _delete_files_of(page: gr.Blocks) -> None:
     """What Gradio has made or taken in for the page, once it is old; but not what is still to be looked at."""
     # the queue and the lists of files: docs/demo.md#gradios-internals
     waiting = "".join(str(event.data.data) for event in list(page._queue.event_ids_to_events.values()) if event.data)
-    unlisted = {str(path) for folder in _own for path in folder.rglob("*") if path.is_file()}
+    # not by rglob, which ends with an error where a folder is deleted while it looks
+    unlisted = {os.path.join(parent, name) for folder in _own for parent, _, names in os.walk(folder) for name in names}
     for files in [*page.temp_file_sets, unlisted]:
         for name in files.copy():  # a copy is made in one step, whoever adds to it meanwhile
             if name not in waiting and _delete(Path(name), lambda status: _age(status) > KEEP_SECONDS):

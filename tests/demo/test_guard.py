@@ -1,5 +1,6 @@
 """Whatever visitors do wrong, they read one sentence, and the server goes on."""
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -10,6 +11,7 @@ from gradio_client import Client, handle_file
 from PIL import Image
 
 import app
+from fer_model.demo import privacy
 from fer_model.demo.guard import for_visitors
 from fer_model.images import MAX_PIXELS
 from fer_model.inference.pipeline import NO_FACE
@@ -150,3 +152,22 @@ def test_what_is_no_video_is_answered_with_a_sentence(client, tmp_path):
         client.predict(handle_file(tmp_path / "video.mp4"), api_name="/film")
     assert "Traceback" not in str(caught.value)
     assert str(tmp_path.parent) not in str(caught.value), "it tells where the server keeps its files"
+
+
+def test_old_files_are_found_although_a_folder_is_deleted_meanwhile(tmp_path, monkeypatch):
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "left.jpg").touch()
+    scandir, found = os.scandir, []
+
+    def deleted_meanwhile(path):
+        if Path(path).name == "b":
+            (tmp_path / "b" / "left.jpg").unlink()
+            (tmp_path / "b").rmdir()
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", deleted_meanwhile)
+    monkeypatch.setattr(privacy, "_own", [tmp_path])
+    monkeypatch.setattr(privacy, "_delete", lambda path, wanted: found.append(path))
+    privacy._delete_files_of(gradio.Blocks())
+    assert sorted(found) == [tmp_path / "a" / "left.jpg", tmp_path / "c" / "left.jpg"]
