@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from fer_model.report.markdown import FILLED
+
 _FIGURE = re.compile(r"(?<![\w.,/-])\d[\d,]*(?:\.\d+|(?= ?%| percent| points))(?!\w|\.\d)")
-_FILLED = re.compile(r"<!-- ([\w -]+): python -m .*?<!-- /\1 -->", re.DOTALL)
 _NOT_PROSE = re.compile(r"\A---.*?\n---|```.*?```|`[^`]*`|\]\([^)]*\)|Python 3\.\d+", re.DOTALL)
 _FILE = re.compile(r"results/[\w/.-]+?\.json")
 _QUOTED = re.compile(r"https?://|arXiv")
@@ -19,9 +20,9 @@ def unheld(page: str, root: Path) -> list[str]:
     Those in filled sections come from files. Any other must stand in one of the page's filled sections too, or in a
     file `results/….json` that is named under the same heading, or in a paragraph with a link to where it is from.
     """
-    shown = set(_FIGURE.findall(" ".join(match.group() for match in _FILLED.finditer(page))))
+    shown = set(_FIGURE.findall(" ".join(match.group() for match in FILLED.finditer(page))))
     found = []
-    for part in re.split(r"\n(?=#+ )", _NOT_PROSE.sub(_file_names, _FILLED.sub("", page))):
+    for part in re.split(r"\n(?=#+ )", _NOT_PROSE.sub(_file_names, FILLED.sub("", page))):
         files = [root / name for name in _FILE.findall(part) if (root / name).is_file()]
         held = [number for file in files for number in _numbers(json.loads(file.read_text(encoding="utf-8")))]
         for paragraph in re.split(r"\n\s*\n|\n(?=[-|] ?)", part):

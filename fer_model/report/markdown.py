@@ -1,6 +1,13 @@
-"""Numbers as Markdown: a table, a share."""
+"""Numbers as Markdown: a table, a share, and the marks between which they stand."""
 
+import re
 from collections.abc import Iterable, Sequence
+
+COMMAND = "python -m fer_model report"
+"""The command that every marker names."""
+
+FILLED = re.compile(rf"<!-- ([\w -]+): {COMMAND} -->\n.*?<!-- /\1 -->", re.DOTALL)
+"""A section with its markers, by its name."""
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -20,11 +20,8 @@ from fer_model.hub.merge import merged
 from fer_model.model.network import FERModel
 from fer_model.report import data, effort, hard_cases, speed, survival, versions
 from fer_model.report.figures import unheld
-from fer_model.report.markdown import table
+from fer_model.report.markdown import COMMAND, FILLED, table
 from fer_model.runs import ROOT, with_cards
-
-COMMAND = "python -m fer_model report"
-"""The command that every marker names."""
 
 
 def study_table(name: str, results: Path) -> dict[str, Any]:
@@ -81,7 +78,7 @@ def filled(page: str, results: Path) -> str:
         return f"<!-- {match[1]}: {COMMAND} -->\n{section(match[1], results)}\n<!-- /{match[1]} -->"
 
     opened = re.findall(rf"<!-- ([\w -]+): {COMMAND} -->", page)
-    page, count = re.subn(rf"<!-- ([\w -]+): {COMMAND} -->\n.*?<!-- /\1 -->", fresh, page, flags=re.DOTALL)
+    page, count = FILLED.subn(fresh, page)
     if count != len(opened):
         raise FERError(f"A marker is not closed; {', '.join(opened)} must each end in <!-- /NAME -->.")
     return page
