@@ -280,14 +280,16 @@ def _with_alpha(image: Image.Image) -> Image.Image:
 
 def _from_deep_grey(image: Image.Image) -> Image.Image:
     """Grey of 16 or 32 bits, which Pillow's own conversion would clip to white."""
-    values = np.asarray(image).astype(np.float64)
-    if not np.isfinite(values).any():
+    values = np.asarray(image).astype(np.float64)  # changed in place below: a large one takes 400 MB
+    finite = np.isfinite(values)
+    if not finite.any():
         raise ImageError("The image has no pixel that is a number.")
-    finite = values[np.isfinite(values)]
-    values = np.nan_to_num(values, nan=finite.min(), posinf=finite.max(), neginf=finite.min())
-    if image.mode == "F" or values.min() < 0:  # no fixed range: stretch from the darkest to the brightest
-        low, high = values.min(), values.max()
-        values = (values - low) / (high - low or 1.0)
+    low, high = values.min(where=finite, initial=np.inf), values.max(where=finite, initial=-np.inf)
+    np.nan_to_num(values, copy=False, nan=low, posinf=high, neginf=low)
+    if image.mode == "F" or low < 0:  # no fixed range: stretch from the darkest to the brightest
+        values -= low
+        values /= high - low or 1.0
     else:
-        values = values / (65535 if values.max() > 255 else 255)
-    return Image.fromarray((values * 255).round().clip(0, 255).astype(np.uint8)).convert("RGB")
+        values /= 65535 if high > 255 else 255
+    values *= 255
+    return Image.fromarray(values.round(out=values).clip(0, 255, out=values).astype(np.uint8)).convert("RGB")
