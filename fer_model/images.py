@@ -232,7 +232,7 @@ def _missing_rows(image: Image.Image) -> float:
     """The share of a JPEG's rows, from its bottom, that libjpeg has filled for lack of data: with grey, exactly."""
     _check_size(image)
     pixels = np.asarray(image).reshape(image.height, -1)
-    there = np.flatnonzero(((pixels < 127) | (pixels > 128)).any(axis=1))
+    there = np.flatnonzero((pixels.min(axis=1) < 127) | (pixels.max(axis=1) > 128))
     return 1 - (there[-1] + 1 if len(there) else 0) / image.height
 
 

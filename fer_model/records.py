@@ -4,10 +4,14 @@ from typing import Any, NotRequired, TypedDict
 
 
 class Origin(TypedDict):
-    """Weights that a run began at or learned from: a folder or Hub id, and the model's digest."""
+    """Weights that a run began at or learned from: a folder or Hub id, and the model's digest.
+
+    A mean of several models' weights has a digest of its own, and their names joined by " + ".
+    """
 
     model: str
     sha256: str
+    mean_of: NotRequired[list["Origin"]]
 
 
 class About(TypedDict):
@@ -79,9 +83,13 @@ class Epoch(TrainingScores, ValidationScores):
 
 
 class Ancestry(TypedDict):
-    """The histories that led to a run's first weights, oldest first, and the same for each of its teachers."""
+    """The histories that led to a run's first weights, oldest first, and the same for each of its teachers.
+
+    Where it began at a mean of several models' weights, "earlier" led to the first of these.
+    """
 
     earlier: NotRequired[list["History"]]
+    averaged_with: NotRequired[list[list["History"]]]  # what led to each of the others
     taught_by: NotRequired[list[list["History"]]]
 
 

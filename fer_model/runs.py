@@ -9,13 +9,14 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
 from fer_model.configs import CONFIGS
 from fer_model.errors import FERError, ModelError
 from fer_model.labels import COUNTS, EMOTIONS
-from fer_model.records import Epoch, History, Metrics
+from fer_model.records import Epoch, History, Metrics, Origin
 
 ROOT = Path(__file__).resolve().parents[1]
 """The repository, in a clone."""
@@ -208,9 +209,18 @@ def all_epochs(history: History) -> list[Epoch]:
 def lineage(history: History) -> Iterator[History]:
     """The history, and those of all runs that its weights began at or learned from, however long ago."""
     yield history
-    taught = (run for teacher in history.get("taught_by", []) for run in teacher)
-    for run in (*history.get("earlier", []), *taught):
+    for run in chain(*begun_at(history), *history.get("taught_by", [])):
         yield from lineage(run)
+
+
+def begun_at(history: History) -> list[list[History]]:
+    """The histories that led to each model whose weights, or their mean, a run began at, oldest first."""
+    return [history.get("earlier", []), *history.get("averaged_with", [])]
+
+
+def parts(origin: Origin) -> list[Origin]:
+    """The models of a mean; of any other origin it alone."""
+    return origin.get("mean_of", [origin])
 
 
 def teachers(history: History) -> list[History | None]:
@@ -232,6 +242,8 @@ def earlier(models: str, digest: str) -> list[History]:
     history = run.history() if run else None
     if history is None:
         return []
-    before, init = history.pop("earlier"), history["run"]["init"]
-    begun_with_these = init is not None and init["sha256"] == digest
-    return before if begun_with_these else [*before, history]
+    init = history["run"]["init"]
+    for part, before in zip(parts(init), begun_at(history), strict=True) if init else ():
+        if part["sha256"] == digest:
+            return before
+    return [*history.pop("earlier"), history]

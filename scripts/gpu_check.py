@@ -156,7 +156,7 @@ def measure_training(args: argparse.Namespace, train: FERData, validation: FERDa
         recipe = replace(V4.recipe, epochs=2, batch_size=16, size=16, size_at_end=24)
     crowd = load_crowd(V4.votes, train, validation, V4.classes, True) if args.data else None
     accelerator = make_accelerator(args.output, 0, compile=args.device == "cuda", mixed_precision="bf16")
-    start = starting_point("v4", V4.classes, 0, None)
+    start = starting_point("v4", V4.classes, 0)
     weights = class_weights(torch.cat([train.labels, validation.labels]), recipe.weight_power, V4.classes)
     command = cli.repeat(["python3", "scripts/gpu_check.py"], args, ("data",))
     about = {"command": command, "dataset": "FER2013", "dataset_revision": None, "limit": None}

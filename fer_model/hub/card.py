@@ -12,7 +12,7 @@ from fer_model.configs import CONFIGS, DATA_SIZE, DEFAULT_DATASET, NEAR_DUPLICAT
 from fer_model.hub.merge import MEASURED_BY, merged
 from fer_model.labels import COUNTS, EMOTIONS
 from fer_model.records import History, Metrics, Scores
-from fer_model.runs import ONNX_FILE, ROOT, Run, all_epochs, folder_name, length, read_json, teachers, title
+from fer_model.runs import ONNX_FILE, ROOT, Run, all_epochs, folder_name, length, parts, read_json, teachers, title
 
 FER2013_TEST_IMAGES = {6: 5945, 7: 7178}
 """By the number of classes: PublicTest and PrivateTest together, without the neutral images or with them."""
@@ -246,7 +246,7 @@ def _training(history: History, words: Any) -> str:
     began = taught = ""
     if run["init"]:
         rates = [f"{before['run']['recipe']['lr']:g}" for before in history["earlier"]]
-        began = words.began(_public(run["init"]["model"]), length(history), rates)
+        began = words.began([_public(part["model"]) for part in parts(run["init"])], length(history), rates)
     if told := run.get("teachers"):  # older histories have no such entry
         models = [
             (_public(model["model"]), *((known["run"]["version"].upper(), length(known)) if known else (None, None)))

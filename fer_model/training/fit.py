@@ -134,6 +134,8 @@ def fit(
     )
     taught_by = [teacher.earlier for teacher in teachers.trained] if teachers else []
     origin: Ancestry = {"earlier": start.earlier, "taught_by": taught_by}
+    if start.averaged_with:
+        origin["averaged_with"] = start.averaged_with
     for known in (start, *(teachers.trained if teachers else ())):
         if warning := check_validation(known, settings):
             accelerator.print(f"Warning: {warning}")

@@ -3,7 +3,7 @@
 from fer_model.data.splits import seed_of_split
 from fer_model.errors import TrainingError
 from fer_model.records import History, Settings
-from fer_model.runs import lineage, whole_path
+from fer_model.runs import lineage, parts, whole_path
 from fer_model.training.warm_start import Start
 
 
@@ -20,26 +20,33 @@ def check_validation(start: Start, run: Settings) -> str | None:
     """
     if start.init is None:
         return None
+    chains = [start.earlier, *start.averaged_with]
+    warnings = [_check(part["model"], chain, run) for part, chain in zip(parts(start.init), chains, strict=True)]
+    return next(filter(None, warnings), None)
+
+
+def _check(model: str, earlier: list[History], run: Settings) -> str | None:
+    """The same for one model, of a mean or alone."""
     warning = None
-    if _unrecorded(start.earlier):
+    if _unrecorded(earlier):
         warning = (
-            f"Nothing is recorded of how {start.init['model']}, or what it learned from, was trained. If that has seen "
+            f"Nothing is recorded of how {model}, or what it learned from, was trained. If that has seen "
             "this run's validation images, their accuracy, and the calibration, will be too good."
         )
-    for before in (found["run"] for history in start.earlier for found in lineage(history)):
+    for before in (found["run"] for history in earlier for found in lineage(history)):
         named_alike = whole_path(before["dataset"]) == whole_path(run["dataset"])
         if not named_alike and _size(before) != _size(run):
             warning = warning or (
-                f"{start.init['model']} was trained on {before['dataset']}, in part; its images may be among these."
+                f"{model} was trained on {before['dataset']}, in part; its images may be among these."
             )
         elif not _within(run, before):
             raise TrainingError(
-                f"{start.init['model']} was trained on another split of {run['dataset']} into training and validation "
+                f"{model} was trained on another split of {run['dataset']} into training and validation "
                 f"images, so it has learned some of this run's validation images. {_remedy(before)}"
             )
         elif not named_alike and before["validation_sha256"] != run["validation_sha256"]:
             warning = warning or (
-                f"{start.init['model']} was trained on {before['dataset']}, which may hold the same images in another "
+                f"{model} was trained on {before['dataset']}, which may hold the same images in another "
                 "order; if so, it has learned some of this run's validation images."
             )
     return warning
@@ -49,7 +56,8 @@ def _unrecorded(histories: list[History]) -> bool:
     """Whether runs, oldest first, began at weights, or had a teacher, of whose training nothing is recorded."""
     if not histories or histories[0]["run"]["init"]:
         return True
-    return any(_unrecorded(teacher) for run in histories for teacher in run.get("taught_by", []))
+    others = (chain for run in histories for chain in (*run.get("taught_by", []), *run.get("averaged_with", [])))
+    return any(_unrecorded(chain) for chain in others)
 
 
 def _size(run: Settings) -> tuple:

@@ -79,6 +79,17 @@ def test_what_a_teacher_of_earlier_weights_learned_counts_too():
         checked({"run": HERE, "taught_by": [[{"run": HERE | {"seed": 1}}]]})
 
 
+def test_every_model_of_a_mean_is_checked():
+    init = {"model": "a + b", "sha256": "", "mean_of": [{"model": "a", "sha256": ""}, {"model": "b", "sha256": ""}]}
+    for others in (
+        [[{"run": HERE | {"seed": 1}}]],
+        [[{"run": HERE, "averaged_with": [[{"run": HERE | {"seed": 1}}]]}]],
+    ):
+        with pytest.raises(TrainingError, match="b was trained on another split"):
+            check_validation(Start(FERModel("v1"), init, [{"run": HERE}], others), HERE)
+    assert "how b, or" in check_validation(Start(FERModel("v1"), init, [{"run": HERE}], [[]]), HERE)
+
+
 @pytest.mark.parametrize(
     "doubtful",
     [

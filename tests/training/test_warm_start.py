@@ -9,7 +9,7 @@ import torch
 from fer_model.errors import TrainingError
 from fer_model.hub.card import render
 from fer_model.model.network import FERModel
-from fer_model.runs import all_epochs, length
+from fer_model.runs import all_epochs, begun_at, length, lineage
 from fer_model.training import fit
 from fer_model.training.warm_start import starting_point
 from helpers.small_run import run
@@ -77,6 +77,37 @@ def test_a_run_that_replaces_the_weights_it_began_with_resumes_like_an_uninterru
     assert resumed["run"]["init"]["sha256"] == expected["run"]["init"]["sha256"]
 
 
+def test_a_run_may_begin_at_the_mean_of_several_and_keeps_the_histories_of_all(first, dataset, tmp_path):
+    second, third = tmp_path / "second", tmp_path / "third"
+    run(dataset, second, "--init", str(first / "models"), "--lr", "0.01")
+    sources = [str(folder / "models") for folder in (first, second)]
+    weights = [FERModel.from_pretrained(source).state_dict() for source in sources]
+    begun = starting_point("v1", 6, 0, sources)
+    for name, tensor in begun.model.state_dict().items():
+        if tensor.is_floating_point():
+            assert torch.equal(tensor, (weights[0][name] + weights[1][name]) / 2), name
+    arguments = [word for source in sources for word in ("--init", source)]
+    history = run(dataset, third, *arguments)
+    assert [part["model"] for part in history["run"]["init"]["mean_of"]] == sources
+    assert history["run"]["init"]["sha256"] == begun.model.digest()
+    assert [len(before) for before in begun_at(history)] == [1, 2]
+    assert len(list(lineage(history))) == 4
+    text = render("v1", 1, history=history).replace("\n", " ")
+    assert f"It began at the mean of the weights of `{first.name}/models` and `second/models` (Wortsman" in text
+    resumed = run(dataset, third, *arguments, "--resume")
+    assert resumed["run"]["init"] == history["run"]["init"] and begun_at(resumed) == begun_at(history)
+
+
+def test_a_mean_takes_what_only_one_has_from_that_one(tmp_path):
+    for version in ("v2", "v3"):
+        FERModel(version=version, seed=len(version)).save_pretrained(tmp_path / version)
+    mean = starting_point("v3", 6, 0, [str(tmp_path / "v2"), str(tmp_path / "v3")]).model.state_dict()
+    v2, v3 = (FERModel.from_pretrained(tmp_path / version).state_dict() for version in ("v2", "v3"))
+    for name, tensor in v3.items():
+        if tensor.is_floating_point():
+            assert torch.equal(mean[name], (v2[name] + tensor) / 2 if name in v2 else tensor), name
+
+
 def test_weights_that_do_not_fit_are_refused(first, dataset, tmp_path):
     with pytest.raises(TrainingError, match="holds V1, whose weights do not fit into V2"):
         run(dataset, tmp_path, "--version", "v2", "--init", str(first / "models"))
@@ -85,7 +116,7 @@ def test_weights_that_do_not_fit_are_refused(first, dataset, tmp_path):
 def test_v3_may_begin_at_v2s_weights_with_spatial_attention_as_new(tmp_path):
     v2 = FERModel(version="v2", seed=3)
     v2.save_pretrained(tmp_path / "v2")
-    v3 = starting_point("v3", 6, 0, str(tmp_path / "v2")).model
+    v3 = starting_point("v3", 6, 0, [str(tmp_path / "v2")]).model
     for name, weight in v3.named_parameters():
         expected = torch.zeros_like(weight) if "spatial" in name else v2.get_parameter(name)
         assert torch.equal(weight, expected), name
