@@ -110,6 +110,7 @@ class Recipe:
     label_smoothing: Annotated[float, Range(0, 0.99)] = 0.0  # Szegedy et al. 2016, arXiv 1512.00567
     focal: Amount = 0.0  # gamma of the focal loss (Lin et al. 2017, arXiv 1708.02002)
     clip: Amount = 0.0  # largest norm of all gradients together; 0 for no limit
+    sam: Amount = 0.0  # radius of sharpness-aware minimisation, at twice the cost (Foret et al. 2021, arXiv 2010.01412)
     # decay of the weights' moving average, which is then validated and saved; 0 for none
     ema: Annotated[float, Range(0, 0.999999)] = 0.0
     size: Pixels = INPUT_SIZE  # pixels a side of the training images ...

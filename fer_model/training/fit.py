@@ -163,7 +163,7 @@ def fit(
     taught = teachers.ask(train, accelerator, memory_format) if teachers else None
     if crowd and crowd.share:
         taught = crowd.targets(train, device).beside(taught)
-    captured = settings["compile"] and device.type == "cuda" and accelerator.num_processes == 1
+    captured = settings["compile"] and device.type == "cuda" and accelerator.num_processes == 1 and not recipe.sam
     step = Step(
         bare if captured else model,
         optimizer,

@@ -1,6 +1,8 @@
 """One training step, and an epoch of them."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -69,6 +71,9 @@ class Step:
         believed = self.taught.probabilities[indices] if self.taught else None
         loss, losses, class_weights, correct = self.learn(images, labels, believed, mixed)
         accelerator.backward(loss)
+        if self.recipe.sam:
+            with self._climbed():
+                accelerator.backward(self.learn(images, labels, believed, mixed)[0])
         if self.recipe.clip:
             accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.optimizer.step()
@@ -77,6 +82,25 @@ class Step:
         if self.average:
             self.average.update_parameters(accelerator.unwrap_model(self.model, keep_torch_compile=False))
         return torch.stack((losses, class_weights, correct.float()))  # a copy of what the next step may write over
+
+    @contextmanager
+    def _climbed(self) -> Iterator[None]:
+        """Weights and gradients as equation 2 of Foret et al. 2021 has them: moved to where the loss is highest nearby.
+
+        The gradients are then those of this place, and the weights come back. The scale of float16's losses cancels
+        out.
+        """
+        weights: list[Tensor] = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        before = [weight.detach().clone() for weight in weights]
+        with torch.no_grad():
+            radius = self.recipe.sam / (torch.nn.utils.get_total_norm(gradients) + 1e-12)
+            for weight, gradient in zip(weights, gradients, strict=True):
+                weight.add_(radius * gradient)
+        self.optimizer.zero_grad()
+        yield
+        with torch.no_grad():
+            torch._foreach_copy_(weights, before)
 
     def _show(self, faces: Tensor, size: int) -> Tensor:
         """The images as the network is shown them, before any are mixed: float32 (B, 1, size, size) in [0, 1]."""

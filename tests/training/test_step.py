@@ -64,6 +64,36 @@ def test_clipping_bounds_the_norm_of_all_gradients_together(tmp_path, clip):
     assert length == pytest.approx(0.01, rel=1e-3) if clip else length > 0.1
 
 
+def test_sharpness_aware_steps_take_the_gradient_uphill_and_leave_the_weights_where_they_were(tmp_path):
+    """Foret et al. 2021, equation 3, computed here a second time: at a rate of 1, a step is minus the gradient."""
+    taken, batch = step_of(replace(PLAIN, sam=0.05))
+    weights = list(taken.model.parameters())
+    before = [weight.detach().clone() for weight in weights]
+
+    def gradients() -> list[torch.Tensor]:
+        logits = taken.model(normalise(resize(batch[0], 48)))
+        loss = F.cross_entropy(logits, batch[1], taken.weights)
+        return list(torch.autograd.grad(loss, weights))
+
+    uphill = gradients()
+    norm = torch.cat([gradient.flatten() for gradient in uphill]).norm()
+    with torch.no_grad():
+        for weight, gradient in zip(weights, uphill, strict=True):
+            weight += 0.05 * gradient / norm
+    expected = gradients()
+    with torch.no_grad():
+        for weight, first in zip(weights, before, strict=True):
+            weight.copy_(first)
+    taken(*batch, make_accelerator(tmp_path, seed=0))
+    steps = [first - weight for weight, first in zip(weights, before, strict=True)]
+    # what augmentation does to images where it changes nothing is rounding
+    assert _apart(steps, expected) < 0.02 * _apart(uphill, expected)
+
+
+def _apart(some: list[torch.Tensor], others: list[torch.Tensor]) -> float:
+    return torch.cat([(one - other).flatten() for one, other in zip(some, others, strict=True)]).norm().item()
+
+
 def whole_step(device: torch.device, captured: bool = False, **mixing: float) -> step.Step:
     """A step with all that a recipe can have, of a small V4, which learns also from votes."""
     augmentation = replace(CONFIGS["v4"].recipe.augmentation, **mixing)
