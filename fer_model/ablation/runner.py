@@ -17,8 +17,14 @@ from typing import Any
 
 from fer_model.ablation.studies import Row, Study
 from fer_model.configs import CONFIGS
+from fer_model.data.fer2013 import load_fer
+from fer_model.data.splits import validation_images
+from fer_model.data.votes import find_votes, majority
 from fer_model.errors import TrainingError
 from fer_model.evaluation import plots
+from fer_model.evaluation.measure import predict_all
+from fer_model.evaluation.predict import start_accelerator
+from fer_model.model.network import FERModel
 from fer_model.records import History
 from fer_model.runs import ROOT, Run, read_json, write_json
 
@@ -72,7 +78,8 @@ def run_study(
         except BaseException:
             failed.set()
             raise
-        return {"key": keys[index], **_summary(history)}
+        crops = _ten_crops(Run(runs[index]), dataset) if study.ten_crops else {}
+        return {"key": keys[index], **_summary(history), **crops}
 
     def write() -> dict[str, Any]:
         rows = [
@@ -153,6 +160,16 @@ def _trained(row: Row, command: list[str], dataset: str, folder: Path, precision
         if done.returncode or history is None:
             raise TrainingError(f"The row {row.name!r} failed; the same command goes on with it.")
     return history
+
+
+def _ten_crops(run: Run, dataset: str) -> dict[str, float | None]:
+    """How the best model of a row does on its validation images where it sees ten crops of each; None without any."""
+    settings, model = run.required_history()["run"], FERModel.from_pretrained(run.models)
+    validation = validation_images(settings, load_fer(dataset, "train", classes=settings["classes"]))
+    logits, labels = predict_all(model, validation, start_accelerator(mixed_precision="no"), "ten-crop")
+    most = majority(find_votes(validation.images, "train").counts, settings["classes"])
+    hits = {"accuracy": logits.argmax(dim=1) == labels, "majority_agreement": (logits.argmax(dim=1) == most)[most >= 0]}
+    return {f"ten_crop_{name}": float(hit.double().mean()) if len(hit) else None for name, hit in hits.items()}
 
 
 def _summary(history: History) -> dict[str, Any]:

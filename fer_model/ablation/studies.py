@@ -17,18 +17,24 @@ class Row:
 
 @dataclass(frozen=True)
 class Study:
-    """Rows on one budget: epochs over `limit` images (None: all). All have `arguments` in common."""
+    """Rows on one budget: epochs over `limit` images (None: all). All have `arguments` in common.
+
+    With `ten_crops` they are also judged by the mean over ten crops of each validation image.
+    """
 
     question: str
     epochs: int
     limit: int | None
     rows: tuple[Row, ...]
     arguments: tuple[str, ...] = ()
+    ten_crops: bool = False
 
 
 def _row(name: str, arguments: str) -> Row:
     return Row(name, tuple(shlex.split(arguments)))
 
+
+_FROM_V3_7 = "--init results/v3-7/models --lr 0.01 --set warmup=0 --set ema=0.99 --set size=48 --set split_seed=0"
 
 # V2's options that V3 changes, in the order in which the study changes them
 _V3_STEPS = (
@@ -118,11 +124,24 @@ STUDIES = {
             for seed in (0, 1)
             for share in (0, 0.25, 0.5, 0.75, 1)
         ),
-        arguments=tuple(
-            shlex.split(
-                "--init results/v3-7/models --lr 0.01 --set warmup=0 --set ema=0.99 --set size=48 --set split_seed=0"
-            )
+        arguments=tuple(shlex.split(_FROM_V3_7)),
+    ),
+    "beside-votes": Study(
+        "V4, from V3-7's weights on with half of every target votes: what else helps, for the cost of two epochs",
+        epochs=2,
+        limit=None,
+        rows=(
+            _row("two epochs, seed 1", "--version v4 --seed 1"),
+            _row("two epochs, seed 2", "--version v4 --seed 2"),
+            _row("one sharpness-aware epoch, seed 1", "--version v4 --seed 1 --epochs 1 --set sam=0.05"),
+            _row(
+                "crops of 40 to 44 pixels, seed 1",
+                "--version v4 --seed 1 --set augmentation.shrink=1.09 --set augmentation.enlarge=1.2 "
+                "--set augmentation.translation=0.06",
+            ),
         ),
+        arguments=("--votes", "0.5", *shlex.split(_FROM_V3_7)),
+        ten_crops=True,
     ),
     "collapse": Study(
         "Does V1 collapse to one class? At which learning rates and seeds, and without class weights",

@@ -15,6 +15,7 @@ ONE_ANSWER = 1 / len(EMOTIONS) + 0.005
 HEAD = ("", "accuracy", "macro recall", "epochs with one answer for all", "FLOPs", "minutes")
 HEAD_WITH_VOTES = ("", "accuracy", "macro recall", "the crowd's majority", "cross-entropy to the votes")
 """Of a study whose trainings are judged by votes too."""
+HEAD_TEN_CROPS = ("accuracy, ten crops", "the crowd's majority, ten crops")
 
 
 def found(name: str, results: Path) -> dict[str, Any]:
@@ -29,8 +30,9 @@ def found(name: str, results: Path) -> dict[str, Any]:
         return {"rows": None, "command": f"python -m fer_model ablation {name} {options}"}
     rows = study["rows"]
     judged = all("majority_agreement" in row for row in rows)
+    head = HEAD_WITH_VOTES if judged else HEAD
     return {
-        "head": HEAD_WITH_VOTES if judged else HEAD,
+        "head": (*head, *HEAD_TEN_CROPS) if STUDIES[name].ten_crops else head,
         "rows": [_row(row) for row in rows],
         "validation": _span([row["images"]["validation"] for row in rows]),
         "train": _span([row["images"]["train"] for row in rows]),
@@ -51,7 +53,8 @@ def found(name: str, results: Path) -> dict[str, Any]:
 def _row(row: dict[str, Any]) -> tuple[str, ...]:
     shown = row["name"], f"{100 * row['validation_accuracy']:.1f}", f"{100 * row['validation_macro_recall']:.1f}"
     if "majority_agreement" in row:
-        return (*shown, f"{100 * row['majority_agreement']:.1f}", f"{row['cross_entropy']:.2f}")
+        crops = [f"{100 * row[key]:.1f}" for key in ("ten_crop_accuracy", "ten_crop_majority_agreement") if key in row]
+        return (*shown, f"{100 * row['majority_agreement']:.1f}", f"{row['cross_entropy']:.2f}", *crops)
     recalls = row["macro_recall_by_epoch"]
     return (
         *shown,

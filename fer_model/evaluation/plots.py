@@ -205,13 +205,13 @@ def mean_maps(
 def study(result: dict, path: Path) -> None:
     """Validation accuracy and macro recall of every training of a study, by epoch.
 
-    Of more than `MAX_CURVES` trainings, or of one epoch, only the best epochs are shown.
+    Of more than `MAX_CURVES` trainings, of one epoch, or judged by votes too, only the best epochs are shown.
 
     Args:
         result: from `ablation.runner.run_study`.
     """
     rows = result["rows"]
-    if len(rows) > MAX_CURVES or result["epochs"] == 1:
+    if len(rows) > MAX_CURVES or result["epochs"] == 1 or "majority_agreement" in rows[0]:
         _study_of_many(result, path)
         return
     figure = Figure(figsize=(10, 4.5 + 0.11 * len(rows)), layout="constrained")

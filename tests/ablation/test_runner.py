@@ -76,9 +76,11 @@ def test_a_study_goes_on_after_a_failed_row_and_trains_no_row_twice(dataset, tmp
 
 @pytest.mark.slow
 def test_a_row_is_trained_by_accelerate_launch(dataset, tmp_path):
-    study = Study("?", 1, None, (Row("plain", ("--version", "v1")),))
+    study = Study("?", 1, None, (Row("plain", ("--version", "v1")),), ten_crops=True)
     result = runner.run_study("s", study, str(dataset), tmp_path / "runs", tmp_path / "out.json", OPTIONS, COMMAND)
     assert [row["name"] for row in result["rows"]] == ["plain"]
+    assert 0 <= result["rows"][0]["ten_crop_accuracy"] <= 1
+    assert result["rows"][0]["ten_crop_majority_agreement"] is None, "of drawn faces there are no votes"
 
 
 def test_rows_can_be_trained_at_once_and_none_begins_after_one_has_failed(tmp_path, monkeypatch):

@@ -50,6 +50,15 @@ def test_every_training_has_a_row_and_epochs_with_one_answer_are_counted(tmp_pat
     assert "still to be trained" not in section("study collapse", tmp_path / "results")
 
 
+def test_a_study_judged_by_ten_crops_shows_them(tmp_path):
+    judged = {"majority_agreement": 0.5, "cross_entropy": 1.25, "ten_crop_accuracy": 0.375}
+    judged["ten_crop_majority_agreement"] = 0.625
+    write(tmp_path, "beside-votes", result([row("two epochs, seed 1", 0.3, [0.2, 0.4]) | judged]))
+    text = section("study beside-votes", tmp_path / "results")
+    assert "| accuracy, ten crops | the crowd's majority, ten crops |" in text
+    assert "| two epochs, seed 1 | 30.0 | 40.0 | 50.0 | 1.25 | 37.5 | 62.5 |" in text
+
+
 def test_what_seeds_alone_do_is_told_by_rows_that_differ_in_nothing_else(tmp_path):
     accuracies = {
         "3e-4, seed 0": 0.31,
