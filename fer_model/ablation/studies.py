@@ -176,6 +176,8 @@ def listing() -> str:
     """The studies and their rows, as text."""
     lines = []
     for name, study in STUDIES.items():
-        lines.append(f"{name}: {study.question} ({study.epochs} epochs, {study.limit or 'all'} images)")
+        lines.append(
+            f"{name}: {study.question} ({study.epochs} epoch{'s' * (study.epochs > 1)}, {study.limit or 'all'} images)"
+        )
         lines += [f"    {row.name:<45} {shlex.join(row.arguments)}" for row in study.rows]
     return "\n".join(lines)
