@@ -224,7 +224,7 @@ class Door:
         headers, path = Headers(scope=scope), scope["path"]
         if self.local_only:
             names = [headers.get("host", ""), headers.get("origin", "//localhost").partition("//")[2]]
-            if any(name.rsplit(":", 1)[0] not in _LOCAL and name not in _LOCAL for name in names):
+            if any({name, name.rpartition(":")[0]}.isdisjoint(_LOCAL) for name in map(str.lower, names)):
                 raise HTTPException(403, "This demo answers only its own machine; --host opens it to others.")
         if path.startswith(_CLOSED):
             raise HTTPException(404, "This demo does not offer that.")

@@ -174,8 +174,9 @@ def test_what_gradio_offers_and_the_page_does_not_use_is_closed(attacked, path):
 def test_pages_of_other_sites_get_nothing_from_a_demo_of_this_machine(attacked, headers):
     assert "only its own machine" in sentence(attacked.http.get("/info", headers=headers))
     assert "only its own machine" in sentence(attacked.http.post("/upload", files={"files": b"x"}, headers=headers))
-    own = {"Host": "localhost:7860", "Origin": "http://localhost:7860"}
-    assert attacked.http.get("/info", headers=own).is_success
+    for name in ("localhost:7860", "LocalHost:7860", "[::1]:7860", "127.0.0.1"):
+        own = {"Host": name, "Origin": f"http://{name}"}
+        assert attacked.http.get("/info", headers=own).is_success, name
 
 
 @pytest.mark.parametrize("name", ["list.m3u8", "list.mp4", "list.mpd"])
