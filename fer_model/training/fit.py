@@ -225,8 +225,8 @@ def fit(
             "images_per_second": len(train) / train_seconds,
             "learning_rate": float(schedule.get_last_lr()[0]),  # of the next step
             "size": step.size,
-            # a backward pass costs two forward ones
-            "training_flops": 3 * flops[step.size] * len(train),
+            # a backward pass costs two forward ones, and a sharpness-aware step two plain ones
+            "training_flops": (6 if recipe.sam else 3) * flops[step.size] * len(train),
         }
         if crowd:
             row["validation_votes"] = crowd.judge(logits)
