@@ -85,14 +85,16 @@ class Step:
 
     @contextmanager
     def _climbed(self) -> Iterator[None]:
-        """Weights and gradients as equation 2 of Foret et al. 2021 has them: moved to where the loss is highest nearby.
+        """Move the weights to where the loss nearby is about highest (Foret et al. 2021, equation 2), then back.
 
-        The gradients are then those of this place, and the weights come back. The scale of float16's losses cancels
-        out.
+        Gradients that are computed meanwhile are those of that place. BatchNorm's statistics come back too: a second
+        pass would count each mini-batch twice, and gradients that overflow in float16 would make them NaN for good.
+        The scale of float16's losses cancels out.
         """
         weights: list[Tensor] = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
         gradients = [weight.grad for weight in weights if weight.grad is not None]
-        before = [weight.detach().clone() for weight in weights]
+        moved = [*weights, *self.model.buffers()]
+        before = [tensor.detach().clone() for tensor in moved]
         with torch.no_grad():
             radius = self.recipe.sam / (torch.nn.utils.get_total_norm(gradients) + 1e-12)
             for weight, gradient in zip(weights, gradients, strict=True):
@@ -100,7 +102,7 @@ class Step:
         self.optimizer.zero_grad()
         yield
         with torch.no_grad():
-            torch._foreach_copy_(weights, before)
+            torch._foreach_copy_(moved, before)
 
     def _show(self, faces: Tensor, size: int) -> Tensor:
         """The images as the network is shown them, before any are mixed: float32 (B, 1, size, size) in [0, 1]."""

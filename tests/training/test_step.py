@@ -1,5 +1,6 @@
 """One training step: mixed images, teachers, the bound of its gradients, and that it waits for nothing."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -88,6 +89,25 @@ def test_sharpness_aware_steps_take_the_gradient_uphill_and_leave_the_weights_wh
     steps = [first - weight for weight, first in zip(weights, before, strict=True)]
     # what augmentation does to images where it changes nothing is rounding
     assert _apart(steps, expected) < 0.02 * _apart(uphill, expected)
+
+
+def test_sharpness_aware_steps_count_the_statistics_of_a_mini_batch_once(tmp_path):
+    """Also where the first gradients overflow, as float16's may, and the weights are NaN in the second pass."""
+    accelerator, data, indices = make_accelerator(tmp_path, seed=0), noise(4), torch.arange(4)
+    found = []
+    for sam, scale in ((0.0, 1.0), (0.05, 1.0), (0.05, math.inf)):
+        taken = whole_step(torch.device("cpu"))
+        taken.recipe, taken.average = replace(taken.recipe, sam=sam), None
+        # float16's scaler takes no step where gradients overflow
+        taken.optimizer.step = taken.schedule.step = lambda: None
+        taken.model.train()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(accelerator, "backward", lambda loss, scale=scale: (scale * loss).backward())
+            torch.manual_seed(0)
+            taken(data.images, data.labels, indices, accelerator)
+        found.append(dict(taken.model.named_buffers()))
+    for name, expected in found[0].items():
+        assert torch.equal(found[1][name], expected) and torch.equal(found[2][name], expected), name
 
 
 def _apart(some: list[torch.Tensor], others: list[torch.Tensor]) -> float:
