@@ -69,7 +69,7 @@ def starting_point(
 
 
 def _mean(weights: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Of each parameter and statistic, over those that have it; a count of batches is one of theirs."""
+    """The mean of each parameter and statistic over the models that have it. A count of batches is the last model's."""
     found = {}
     for name, tensor in {name: tensor for each in weights for name, tensor in each.items()}.items():
         some = [each[name] for each in weights if name in each]

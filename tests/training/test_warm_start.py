@@ -47,17 +47,24 @@ def test_a_chain_of_runs_keeps_all_their_histories(first, dataset, tmp_path):
     assert "the earlier ones at 0.0003 and 0.001" in text
 
 
+@pytest.mark.parametrize("mean", [False, True])
 @pytest.mark.parametrize("last", ["write_history", "save_checkpoint", "save_model"])
 def test_a_run_that_replaces_the_weights_it_began_with_resumes_like_an_uninterrupted_one(
-    first, dataset, tmp_path, monkeypatch, last
+    first, dataset, tmp_path, monkeypatch, last, mean
 ):
-    """Killed in its first epoch after each of the three things that an epoch leaves behind."""
+    """Killed in its first epoch after each of the three things that an epoch leaves behind.
+
+    The weights may be the second part of a mean.
+    """
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for folder in (whole, parts):
         shutil.copytree(first, folder)
         shutil.rmtree(folder / "checkpoints")
     arguments = ["--epochs", "2", "--set", "validation_fraction=0.2"]
-    expected = run(dataset, whole, "--init", str(whole / "models"), *arguments)
+    if mean:
+        run(dataset, tmp_path / "other", "--init", str(first / "models"), "--lr", "0.01")
+        arguments = ["--init", str(tmp_path / "other" / "models"), *arguments]
+    expected = run(dataset, whole, *arguments, "--init", str(whole / "models"))
     with monkeypatch.context() as patch:
         real = getattr(fit, last)
 
@@ -67,13 +74,13 @@ def test_a_run_that_replaces_the_weights_it_began_with_resumes_like_an_uninterru
 
         patch.setattr(fit, last, killed)
         with pytest.raises(KeyboardInterrupt):
-            run(dataset, parts, "--init", str(parts / "models"), *arguments)
-    resumed = run(dataset, parts, "--init", str(parts / "models"), *arguments, "--resume")
+            run(dataset, parts, *arguments, "--init", str(parts / "models"))
+    resumed = run(dataset, parts, *arguments, "--init", str(parts / "models"), "--resume")
     assert [row["train_loss"] for row in resumed["epochs"]] == [row["train_loss"] for row in expected["epochs"]]
     assert len(resumed["epochs"]) == 2
     digests = {FERModel.from_pretrained(folder / "models").digest() for folder in (whole, parts)}
     assert len(digests) == 1
-    assert resumed["earlier"] == expected["earlier"] and len(resumed["earlier"]) == 1
+    assert begun_at(resumed) == begun_at(expected) and len(begun_at(resumed)[-1]) == 1
     assert resumed["run"]["init"]["sha256"] == expected["run"]["init"]["sha256"]
 
 
@@ -94,6 +101,9 @@ def test_a_run_may_begin_at_the_mean_of_several_and_keeps_the_histories_of_all(f
     assert len(list(lineage(history))) == 4
     text = render("v1", 1, history=history).replace("\n", " ")
     assert f"It began at the mean of the weights of `{first.name}/models` and `second/models` (Wortsman" in text
+    assert "minutes and pixels are those of the first of them and of this run." in text
+    text = render("v1", 1, history=history | {"earlier": []}).replace("\n", " ")
+    assert "of the first of them no training was recorded, so minutes and pixels are those of this run." in text
     resumed = run(dataset, third, *arguments, "--resume")
     assert resumed["run"]["init"] == history["run"]["init"] and begun_at(resumed) == begun_at(history)
 
