@@ -22,7 +22,7 @@ def check_validation(start: Start, run: Settings) -> str | None:
         return None
     chains = [start.earlier, *start.averaged_with]
     warnings = [_check(part["model"], chain, run) for part, chain in zip(parts(start.init), chains, strict=True)]
-    return next(filter(None, warnings), None)
+    return " ".join(filter(None, warnings)) or None
 
 
 def _check(model: str, earlier: list[History], run: Settings) -> str | None:

@@ -88,6 +88,8 @@ def test_every_model_of_a_mean_is_checked():
         with pytest.raises(TrainingError, match="b was trained on another split"):
             check_validation(Start(FERModel("v1"), init, [{"run": HERE}], others), HERE)
     assert "how b, or" in check_validation(Start(FERModel("v1"), init, [{"run": HERE}], [[]]), HERE)
+    both = check_validation(Start(FERModel("v1"), init, [], [[]]), HERE)
+    assert "how a, or" in both and "how b, or" in both
 
 
 @pytest.mark.parametrize(
