@@ -75,10 +75,10 @@ def run_study(
         print(f"[{index + 1}/{len(keys)}] {study.rows[index].name}: {typed[index]}", flush=True)
         try:
             history = _trained(study.rows[index], commands[index], dataset, runs[index].resolve(), precision)
+            crops = _ten_crops(Run(runs[index]), dataset) if study.ten_crops else {}
         except BaseException:
             failed.set()
             raise
-        crops = _ten_crops(Run(runs[index]), dataset) if study.ten_crops else {}
         return {"key": keys[index], **_summary(history), **crops}
 
     def write() -> dict[str, Any]:
@@ -163,7 +163,10 @@ def _trained(row: Row, command: list[str], dataset: str, folder: Path, precision
 
 
 def _ten_crops(run: Run, dataset: str) -> dict[str, float | None]:
-    """How the best model of a row does on its validation images where it sees ten crops of each; None without any."""
+    """How often a row's best model is right where it sees ten crops of each validation image.
+
+    The agreement with the majority is None where no image has one.
+    """
     settings, model = run.required_history()["run"], FERModel.from_pretrained(run.models)
     validation = validation_images(settings, load_fer(dataset, "train", classes=settings["classes"]))
     logits, labels = predict_all(model, validation, start_accelerator(mixed_precision="no"), "ten-crop")

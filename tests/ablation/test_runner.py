@@ -110,6 +110,20 @@ def test_rows_can_be_trained_at_once_and_none_begins_after_one_has_failed(tmp_pa
     assert [row["name"] for row in json.loads(where[2].read_text())["rows"]] == ["0", "1", "3"]
 
 
+def test_none_begins_after_ten_crops_have_failed(tmp_path, monkeypatch):
+    rows, begun = [Row(str(seed), ("--version", "v1", "--seed", str(seed))) for seed in range(3)], []
+
+    def fails(*arguments):
+        raise TrainingError("no crops")
+
+    monkeypatch.setattr(runner, "_trained", lambda row, *others: begun.append(row.name))
+    monkeypatch.setattr(runner, "_ten_crops", fails)
+    where = ("d", tmp_path / "runs", tmp_path / "out.json", [], COMMAND)
+    with pytest.raises(TrainingError, match="no crops"):
+        runner.run_study("s", Study("?", 1, None, tuple(rows), ten_crops=True), *where)
+    assert begun == ["0"]
+
+
 def test_a_row_is_trained_for_the_whole_budget_however_long_it_is():
     row = Row("plain", ("--version", "v1"))
     command = runner._command(Study("?", 25, None, (row,)), row, "d", [])
