@@ -90,8 +90,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=[],
         metavar="MODEL",
         help="warm start: begin at the weights of a folder or Hub id, to fine-tune, or as the next cycle of warm "
-        "restarts (arXiv 1608.03983); the history keeps the earlier runs. Give it more than once for the mean of the "
-        "weights of several that were fine-tuned from one network (arXiv 2203.05482)",
+        "restarts (arXiv 1608.03983); the history keeps the earlier runs. Give it more than once to begin at the "
+        "mean of several models' weights, all fine-tuned from one network (arXiv 2203.05482)",
     )
     parser.add_argument(
         "--teacher",

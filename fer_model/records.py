@@ -85,7 +85,7 @@ class Epoch(TrainingScores, ValidationScores):
 class Ancestry(TypedDict):
     """The histories that led to a run's first weights, oldest first, and the same for each of its teachers.
 
-    Where it began at a mean of several models' weights, "earlier" led to the first of these.
+    Where it began at the mean of several models' weights, "earlier" led to the first of them.
     """
 
     earlier: NotRequired[list["History"]]
