@@ -229,7 +229,12 @@ def teachers(history: History) -> list[History | None]:
 
 
 def length(history: History) -> str:
-    """How many epochs led to the run's weights: "16", or "16 + 20" for a run that began at another's weights."""
+    """How many epochs led to the run's weights: "16", or "16 + 20" for a run that began at another's weights.
+
+    Of one that began at the mean of three others' weights: "mean of 3, + 20".
+    """
+    if others := history.get("averaged_with"):
+        return f"mean of {1 + len(others)}, + {len(history['epochs'])}"
     return " + ".join(str(len(run["epochs"])) for run in (*history["earlier"], history))
 
 

@@ -53,8 +53,8 @@ def found(name: str, results: Path) -> dict[str, Any]:
 def _row(row: dict[str, Any]) -> tuple[str, ...]:
     shown = row["name"], f"{100 * row['validation_accuracy']:.1f}", f"{100 * row['validation_macro_recall']:.1f}"
     if "majority_agreement" in row:
-        crops = [f"{100 * row[key]:.1f}" for key in ("ten_crop_accuracy", "ten_crop_majority_agreement") if key in row]
-        return (*shown, f"{100 * row['majority_agreement']:.1f}", f"{row['cross_entropy']:.2f}", *crops)
+        crops = [_percent(row[key]) for key in ("ten_crop_accuracy", "ten_crop_majority_agreement") if key in row]
+        return (*shown, _percent(row["majority_agreement"]), f"{row['cross_entropy']:.2f}", *crops)
     recalls = row["macro_recall_by_epoch"]
     return (
         *shown,
@@ -62,6 +62,10 @@ def _row(row: dict[str, Any]) -> tuple[str, ...]:
         f"{row['training_flops'] / 1e15:.2f} · 10¹⁵",
         f"{row['seconds'] / 60:.0f}",
     )
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f}"
 
 
 def _two_standard_errors(images: int) -> str:

@@ -99,6 +99,7 @@ def test_a_run_may_begin_at_the_mean_of_several_and_keeps_the_histories_of_all(f
     assert history["run"]["init"]["sha256"] == begun.model.digest()
     assert [len(before) for before in begun_at(history)] == [1, 2]
     assert len(list(lineage(history))) == 4
+    assert length(history) == "mean of 2, + 1"
     text = render("v1", 1, history=history).replace("\n", " ")
     assert f"It began at the mean of the weights of `{first.name}/models` and `second/models` (Wortsman" in text
     assert "minutes and pixels are those of the first of them and of this run." in text
