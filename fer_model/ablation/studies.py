@@ -139,6 +139,10 @@ STUDIES = {
                 "--version v4 --seed 1 --set augmentation.shrink=1.09 --set augmentation.enlarge=1.2 "
                 "--set augmentation.translation=0.06",
             ),
+            _row(
+                "one slow epoch from the mean of V3-7 and V4, seed 1",
+                "--version v4 --seed 1 --epochs 1 --init results/v4/models --set lr=0.001",
+            ),
         ),
         arguments=("--votes", "0.5", *shlex.split(_FROM_V3_7)),
         ten_crops=True,
