@@ -105,7 +105,7 @@ COMMANDS = (
 """For each command: the function, which returns counts; its arguments; and those of them that repeat the command."""
 
 
-FAULTS = ("unequal", "not as expected", "faults", "ended by", "lost", "files_left")
+FAULTS = ("unequal", "not as expected", "faults", "ended by", "lost", "files_left", "memory grew")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

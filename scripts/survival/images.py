@@ -82,6 +82,7 @@ def read_again(contents: list[bytes]) -> dict:
         "inputs": len(contents),
         "times": TIMES,
         "memory_mb": {"after the first": memory[0], "at the end": memory[-1]},
+        "memory grew": memory[-1] > 1.05 * memory[0],
     }
 
 
