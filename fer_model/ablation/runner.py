@@ -19,7 +19,7 @@ from fer_model.ablation.studies import Row, Study
 from fer_model.configs import CONFIGS
 from fer_model.data.fer2013 import load_fer
 from fer_model.data.splits import validation_images
-from fer_model.data.votes import find_votes, majority
+from fer_model.data.votes import agrees_with_majority, find_votes
 from fer_model.errors import TrainingError
 from fer_model.evaluation import plots
 from fer_model.evaluation.measure import predict_all
@@ -170,8 +170,9 @@ def _ten_crops(run: Run, dataset: str) -> dict[str, float | None]:
     settings, model = run.required_history()["run"], FERModel.from_pretrained(run.models)
     validation = validation_images(settings, load_fer(dataset, "train", classes=settings["classes"]))
     logits, labels = predict_all(model, validation, start_accelerator(mixed_precision="no"), "ten-crop")
-    most = majority(find_votes(validation.images, "train").counts, settings["classes"])
-    hits = {"accuracy": logits.argmax(dim=1) == labels, "majority_agreement": (logits.argmax(dim=1) == most)[most >= 0]}
+    predicted, counts = logits.argmax(dim=1), find_votes(validation.images, "train").counts
+    agrees = agrees_with_majority(predicted, counts, settings["classes"])
+    hits = {"accuracy": predicted == labels, "majority_agreement": agrees}
     return {f"ten_crop_{name}": float(hit.double().mean()) if len(hit) else None for name, hit in hits.items()}
 
 

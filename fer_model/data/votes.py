@@ -140,3 +140,9 @@ def majority(counts: Tensor, classes: int) -> Tensor:
     """
     most, first = counts[:, :classes].max(dim=1)
     return torch.where((most > 0) & (2 * most >= counts.sum(dim=1)), first, -1)
+
+
+def agrees_with_majority(predicted: Tensor, counts: Tensor, classes: int) -> Tensor:
+    """Whether answers, int64 (N,), are the majority's: bool, of the images that have one."""
+    most = majority(counts, classes)
+    return (predicted == most)[most >= 0]

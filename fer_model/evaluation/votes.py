@@ -11,7 +11,16 @@ from torch import Tensor
 
 from fer_model.data.dataset import FERData
 from fer_model.data.duplicates import blank
-from fer_model.data.votes import ANSWERS, Votes, distribution, favourites, find_votes, majority, with_votes
+from fer_model.data.votes import (
+    ANSWERS,
+    Votes,
+    agrees_with_majority,
+    distribution,
+    favourites,
+    find_votes,
+    majority,
+    with_votes,
+)
 from fer_model.evaluation.metrics import bootstrap_interval, bootstrap_mean
 from fer_model.labels import COUNTS, EMOTIONS, EMOTIONS_WITH_NEUTRAL, class_names
 from fer_model.model.network import FERModel
@@ -122,7 +131,7 @@ def against_votes(probabilities: Tensor, labels: Tensor, counts: Tensor) -> Vote
     differ = known & (counts.argmax(dim=1) != labels)
     return {
         "crowd_accuracy": crowd_accuracy(labels[known], counts[known], classes),
-        "majority_agreement": _share((predicted == most)[most >= 0]),
+        "majority_agreement": _share(agrees_with_majority(predicted, counts, classes)),
         "clean_accuracy": _share(right[known & (most == labels)]),
         "disputed_accuracy": _share(right[differ]),
         "by_certainty": _by_certainty(predicted[known], labels[known], counts[known], classes),

@@ -17,7 +17,15 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from fer_model.data.dataset import FERData, batches
-from fer_model.data.votes import Votes, distribution, find_votes, majority, votes_digest, with_votes
+from fer_model.data.votes import (
+    Votes,
+    agrees_with_majority,
+    distribution,
+    find_votes,
+    majority,
+    votes_digest,
+    with_votes,
+)
 from fer_model.errors import TrainingError
 from fer_model.evaluation.predict import EVALUATION_BATCH, predict
 from fer_model.model.calibration import Opinions
@@ -126,9 +134,9 @@ class Crowd:
     def judge(self, logits: Tensor) -> VoteScores:
         """How well answers to the validation images agree with the crowd."""
         counts = self.validation.counts
-        most, voted = majority(counts, self.classes), with_votes(counts, self.classes)
+        voted = with_votes(counts, self.classes)
         losses = F.cross_entropy(logits[voted], distribution(counts[voted], self.classes), reduction="none")
-        agrees = (logits.argmax(dim=1) == most)[most >= 0].float()
+        agrees = agrees_with_majority(logits.argmax(dim=1), counts, self.classes).float()
         return {
             "majority_agreement": float(agrees.mean()) if len(agrees) else None,
             "cross_entropy": float(losses.mean()),
