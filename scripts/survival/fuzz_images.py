@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
 import atheris
+import psutil
 
 with atheris.instrument_imports(include=["PIL", "fer_model.images", "fer_model.mending"]):
     import PIL.Image
@@ -48,7 +49,7 @@ memory: list[float] = []
 
 def megabytes() -> float:
     """How much memory this process has."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+    return psutil.Process().memory_info().rss / 1e6
 
 
 def one_input(content: bytes) -> None:

@@ -12,6 +12,7 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
+import psutil
 from tqdm.auto import tqdm
 
 from fer_model.errors import FERError
@@ -77,7 +78,7 @@ def read_again(contents: list[bytes]) -> dict:
         for content in contents:
             with contextlib.suppress(FERError):
                 open_image(content)
-        memory.append(round(int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6))
+        memory.append(round(psutil.Process().memory_info().rss / 1e6))
     return {
         "inputs": len(contents),
         "times": TIMES,
